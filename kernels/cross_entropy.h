@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/device.h"
+#include "kernels/common/tensor.h"
+
+namespace midfill {
+
+// Softmax cross-entropy over the first `vocab` of Vp columns; the padded rest is masked out of the
+// softmax.
+//   loss[n]      = log sum_{v < vocab} exp(logits[n,v]) - logits[n,targets[n]]
+//   dlogits[n,v] = weights[n] * (softmax(logits[n])[v] - [v == targets[n]])   for v < vocab, 0 in
+//   padded columns
+// shapes   loss, targets, weights (N)   logits, dlogits (N,Vp), vocab <= Vp
+// dtypes   targets i32, the rest f32
+// writes   loss overwritten (not weighted; 0 where the weight is 0); dlogits (optional)
+// overwritten, may be the same
+//          tensor as logits. Without dlogits the logits are only read.
+// errors   a target outside [0,vocab) with a weight other than 0 throws and names the row
+// numerics maximum subtracted, sums in f32 per lane and f64 across; a row is one thread's:
+// bit-identical always;
+//          NaN or +inf among the logits gives a NaN loss. A row of weight 0 gets dlogits of exactly
+//          0.
+// accuracy vs double: loss 2e-6 absolute + relative, dlogits 1e-6 absolute
+// cost     reads 2*N*Vp, writes N*Vp elements; memory bound
+struct CrossEntropy {
+  Tensor loss;                      // out
+  Tensor dlogits;                   // out, optional
+  Tensor logits, targets, weights;  // in
+  int64_t vocab = 0;
+  void check() const;
+  void run(Cpu& cpu) const;
+};
+
+}  // namespace midfill

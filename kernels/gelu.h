@@ -1,0 +1,42 @@
+#pragma once
+
+#include "kernels/common/device.h"
+#include "kernels/common/tensor.h"
+
+namespace midfill {
+
+// tanh: 0.5 h (1 + tanh(sqrt(2/pi) (h + 0.044715 h^3)))    erf: 0.5 h (1 + erf(h / sqrt(2)))
+enum class Gelu { tanh, erf };
+
+// y = gelu(x + bias): the bias of the linear layer before it is added here, where x is read anyway.
+// shapes   y, x (N,F)   bias (F)
+// dtypes   f32
+// writes   y overwritten; must not overlap x (backward reads x)
+// numerics element-wise, so bit-identical always; NaN in, NaN out; +-inf as the limit
+// accuracy vs double: 1e-6 absolute + 1e-6 relative
+// cost     reads and writes N*F elements; memory bound on a GPU, arithmetic bound on a CPU
+// source   Hendrycks, Gimpel, "Gaussian error linear units", 2016
+struct GeluForward {
+  Tensor y;        // out
+  Tensor x, bias;  // in; bias optional
+  Gelu kind = Gelu::tanh;
+  void check() const;
+  void run(Cpu& cpu) const;
+};
+
+// dx = dy * gelu'(x + bias);  dbias += sum over rows of dx (when bias is given).
+// shapes   dx, dy, x (N,F)   bias, dbias (F)
+// dtypes   f32
+// writes   dx overwritten, may be the same tensor as dy; dbias added to
+// numerics dx element-wise; dbias in a fixed order at a given thread count
+// accuracy vs double: 2e-6 absolute + 2e-6 relative (dx); 2e-6 of the sum of magnitudes (dbias)
+// cost     reads 2*N*F, writes N*F elements
+struct GeluBackward {
+  Tensor dx, dbias;    // out; in, out (optional, goes with bias)
+  Tensor dy, x, bias;  // in; bias optional
+  Gelu kind = Gelu::tanh;
+  void check() const;
+  void run(Cpu& cpu) const;
+};
+
+}  // namespace midfill

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "kernels/common/device.h"
+#include "kernels/common/tensor.h"
+
+namespace midfill {
+
+// y = value, every element. f32. y overwritten.
+struct Fill {
+  Tensor y;  // out
+  float value = 0.0f;
+  void check() const;
+  void run(Cpu& cpu) const;
+};
+
+// y = x, same dtype and shape. y overwritten; must not overlap x.
+struct Copy {
+  Tensor y;  // out
+  Tensor x;  // in
+  void check() const;
+  void run(Cpu& cpu) const;
+};
+
+}  // namespace midfill

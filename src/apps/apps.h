@@ -1,0 +1,24 @@
+// The subcommands. Each adds itself to the command line and sets `run`, which main calls inside its
+// one try block.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace midfill {
+
+// What a subcommand does once its options are parsed; the result is the exit status.
+using Run = std::function<int()>;
+
+void add_tokenizer(CLI::App& app, Run& run);
+void add_data(CLI::App& app, Run& run);
+void add_train(CLI::App& app, Run& run);
+void add_eval(CLI::App& app, Run& run);
+void add_score(CLI::App& app, Run& run);
+void add_infill(CLI::App& app, Run& run);
+void add_generate(CLI::App& app, Run& run);
+void add_export(CLI::App& app, Run& run);
+void add_import(CLI::App& app, Run& run);
+void add_bench(CLI::App& app, Run& run);
+
+}  // namespace midfill

@@ -1,0 +1,22 @@
+// midfill: the list of subcommands, and the one place where errors become a line and an exit
+// status.
+#include <cstdio>
+#include <exception>
+
+#include "src/apps/apps.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("midfill: train fill-in-the-middle language models from scratch", "midfill");
+  app.require_subcommand(1);
+  midfill::Run run;
+
+  try {
+    app.parse(argc, argv);
+    return run();
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "midfill: %s\n", error.what());
+    return 1;
+  }
+}

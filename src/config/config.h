@@ -1,0 +1,130 @@
+// The configuration of a run as plain structs. config.cpp is the only place that names JSON keys:
+// the key of a member is its name, the key of a section the name of its struct's member in Config.
+// docs/config.md lists every key with its default.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace midfill {
+
+enum class Activation { gelu_tanh, gelu_erf };
+enum class Init {
+  normal,
+  neox
+};  // N(0, 0.02) everywhere | small_init inside, wang_init for the two output layers
+enum class FimLevel { context, document };
+enum class FimUnit { character, token, line };  // keys: "char", "token", "line"
+enum class Schedule { cosine, linear, constant, wsd };
+enum class OnNonFinite { skip, stop };
+
+struct ModelConfig {
+  int n_layers = 6;
+  int d_model = 384;
+  int n_heads = 6;
+  int d_ff = 1536;
+  int n_ctx = 512;
+  int vocab_size = 0;  // 0: as many as the tokenizer has
+  int vocab_multiple =
+      1;  // the embedding has vocab_size rounded up to this; padded rows are never used
+  double rotary_pct = 1.0;
+  double rotary_base = 10000.0;
+  bool parallel_residual = false;
+  Activation activation = Activation::gelu_tanh;
+  bool tied_embeddings = false;
+  double layer_norm_eps = 1e-5;
+  Init init = Init::normal;
+
+  int head_size() const { return d_model / n_heads; }
+  int rotary_dims() const { return static_cast<int>(head_size() * rotary_pct) / 2 * 2; }
+  int padded_vocab() const {
+    return (vocab_size + vocab_multiple - 1) / vocab_multiple * vocab_multiple;
+  }
+};
+
+struct DataConfig {
+  std::string tokenizer;  // path of tokenizer.json
+  std::string train;      // prefix of .bin/.idx
+  std::string valid;      // the same, for the frozen validation streams; empty: no evaluation
+};
+
+struct FimConfig {
+  double rate = 0.9;  // probability that a segment (or document) is transformed
+  FimLevel level = FimLevel::context;
+  FimUnit unit = FimUnit::character;
+  double psm = 0.5, spm1 = 0.0, spm2 = 0.5;  // weights of the modes, not necessarily summing to 1
+};
+
+struct OptimConfig {
+  double lr = 1e-3;
+  double min_lr_ratio = 0.1;  // the schedule ends at lr * min_lr_ratio
+  Schedule schedule = Schedule::cosine;
+  double warmup = 0.01;  // share of all steps with a linear warm-up
+  double decay = 0.2;    // wsd: share of all steps with a linear decay, at the end
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
+  double weight_decay = 0.1;  // on matrices; biases, norms (and nothing else) are not decayed
+  double clip = 1.0;          // largest global gradient norm; 0: no clipping
+};
+
+struct TrainConfig {
+  int64_t steps = 1000;
+  int64_t batch_tokens = 16384;  // tokens a step; a multiple of micro_batch * n_ctx
+  int micro_batch = 8;           // samples at once on the device
+  int threads = 0;               // CPU threads; 0: all
+  int head_chunk = 4096;         // tokens of logits at once
+  OnNonFinite on_nonfinite = OnNonFinite::skip;
+  double spike_zscore = 0.0;  // skip an update whose loss or gradient norm is further above the
+                              // window's mean than this many standard deviations; 0: off
+  int spike_window = 128;     // updates in the window; no z-score before it is full
+  int max_skips = 50;         // this many skips in a row stop the run
+};
+
+struct EvalConfig {
+  int64_t every = 0;     // steps; 0: only at the end
+  int64_t samples = 64;  // samples of each stream, at most
+};
+
+struct CheckpointConfig {
+  int64_t every = 0;  // steps; 0: only at the end
+  int keep_last = 2;
+  int64_t keep_every = 0;  // steps whose checkpoints are never removed; 0: none
+};
+
+struct LogConfig {
+  int64_t every = 1;  // steps between terminal lines; metrics.jsonl has every step
+  bool tensorboard = true;
+  double peak_tflops = 0.0;  // denominator of MFU; 0: measured at start-up (CPU)
+};
+
+struct Config {
+  uint64_t seed = 1234;
+  ModelConfig model;
+  DataConfig data;
+  FimConfig fim;
+  OptimConfig optim;
+  TrainConfig train;
+  EvalConfig eval;
+  CheckpointConfig checkpoint;
+  LogConfig log;
+};
+
+// Reads and validates a file. `overrides` are "section.key=value" (value as JSON, or a bare
+// string), applied over the file. Relative paths in `data` are kept as written: they are relative
+// to the working directory. Throws Error naming the file, the key, what was found, what was
+// expected and, for an unknown key, the nearest.
+Config load_config(const std::filesystem::path& path,
+                   const std::vector<std::string>& overrides = {});
+Config parse_config(std::string_view json, std::string_view origin,
+                    const std::vector<std::string>& overrides = {});
+
+// Every key with its value, defaults included: what `config.json` of a run directory holds.
+std::string to_json(const Config& config);
+
+// Checks that need more than one key ("n_heads 6 does not divide d_model 100"). parse_config calls
+// it.
+void validate(const Config& config, std::string_view origin);
+
+}  // namespace midfill

@@ -1,0 +1,48 @@
+// Streams of samples. A sample is a pure function of (config, index): any order, any thread, any
+// restart.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "src/config/config.h"
+#include "src/data/indexed_dataset.h"
+#include "src/data/sample.h"
+#include "src/tokenizer/tokenizer.h"
+
+namespace midfill {
+
+class SampleStream {
+ public:
+  virtual ~SampleStream() = default;
+  // Samples in the stream; training streams have no end (INT64_MAX).
+  virtual int64_t size() const = 0;
+  // Fills `sample` (its vectors are reused). Safe to call from several threads. Throws Error on
+  // corrupt data.
+  virtual void get(int64_t index, Sample& sample) const = 0;
+};
+
+// Training: sample `index` is the (index mod n)-th of epoch index / n under a keyed permutation,
+// FIM as configured. The tokenizer must outlive the stream.
+std::unique_ptr<SampleStream> training_stream(const Config& config, const Tokenizer& tokenizer,
+                                              std::shared_ptr<const IndexedDataset> dataset);
+
+// Validation: frozen, whatever the training configuration of FIM.
+enum class EvalStream : uint8_t {
+  ar,       // plain text
+  fim_psm,  // every segment transformed, loss on all tokens
+  fim_spm1,
+  fim_spm2,
+  middle_psm,  // the same samples, loss on the middles' tokens only (EOD not among them): -log P(m
+               // | p, s)
+  middle_spm1,
+  middle_spm2,
+  middle_ar,  // the same middles, the same token ids, in reading order (prefix middle suffix): -log
+              // P(m | p)
+};
+std::string_view name_of(EvalStream stream);  // "ar", "fim_psm", ..., "middle_ar"
+std::unique_ptr<SampleStream> eval_stream(EvalStream kind, const Config& config,
+                                          const Tokenizer& tokenizer,
+                                          std::shared_ptr<const IndexedDataset> dataset);
+
+}  // namespace midfill

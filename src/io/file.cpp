@@ -1,0 +1,180 @@
+#include "src/io/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "kernels/common/check.h"
+
+namespace midfill {
+
+namespace {
+
+constexpr size_t kBufferBytes = size_t{1} << 20;
+
+[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* what) {
+  fail("{}: cannot {}: {}", path.string(), what, std::strerror(errno));
+}
+
+// An open file descriptor, closed with the object.
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+// Opens a regular file for reading and returns its size. O_NONBLOCK keeps a FIFO from hanging the
+// open.
+uint64_t open_regular(const std::filesystem::path& path, int& fd) {
+  fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) fail_errno(path, "open");
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) fail_errno(path, "stat");
+  require(S_ISREG(status.st_mode), "{}: expected a regular file, found {}", path.string(),
+          S_ISDIR(status.st_mode) ? "a directory" : "something else (a pipe or device)");
+  return static_cast<uint64_t>(status.st_size);
+}
+
+void write_all(int fd, const char* data, size_t bytes, const std::filesystem::path& path) {
+  while (bytes > 0) {
+    const ssize_t n = ::write(fd, data, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno(path, "write");
+    data += n;
+    bytes -= static_cast<size_t>(n);
+  }
+}
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
+  Descriptor file{-1};
+  const uint64_t size = open_regular(path, file.fd);
+  require(size <= max_bytes, "{}: {} bytes, expected at most {}", path.string(), size, max_bytes);
+  std::string text(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t n = ::read(file.fd, text.data() + done, size - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno(path, "read");
+    require(n > 0, "{}: ended after {} bytes, expected {}", path.string(), done, size);
+    done += static_cast<size_t>(n);
+  }
+  return text;
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path, Existing existing)
+    : path_(std::move(path)), existing_(existing) {
+  require(existing == Existing::replace || !std::filesystem::exists(path_),
+          "{}: already exists; refusing to overwrite it", path_.string());
+  temporary_ = path_;
+  temporary_ += fmt::format(".tmp.{}", ::getpid());
+  fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd_ < 0) fail_errno(temporary_, "create");
+  buffer_.reserve(kBufferBytes);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, size_t bytes) {
+  size_ += bytes;
+  if (buffer_.size() + bytes > kBufferBytes) flush();
+  if (bytes >= kBufferBytes) {
+    write_all(fd_, static_cast<const char*>(data), bytes, path_);
+  } else {
+    buffer_.append(static_cast<const char*>(data), bytes);
+  }
+}
+
+void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {
+  flush();
+  require(offset + bytes <= size_, "{}: write_at past the end", path_.string());
+  const char* from = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::pwrite(fd_, from, bytes, static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno(path_, "write");
+    from += n;
+    offset += static_cast<uint64_t>(n);
+    bytes -= static_cast<size_t>(n);
+  }
+}
+
+void AtomicFile::flush() {
+  write_all(fd_, buffer_.data(), buffer_.size(), path_);
+  buffer_.clear();
+}
+
+void AtomicFile::commit() {
+  flush();
+  if (::fsync(fd_) != 0) fail_errno(path_, "fsync");
+  // link() fails where the name exists, which rename() would silently replace.
+  if (existing_ == Existing::refuse) {
+    if (::link(temporary_.c_str(), path_.c_str()) != 0) fail_errno(path_, "create");
+    ::unlink(temporary_.c_str());
+  } else if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    fail_errno(path_, "rename");
+  }
+  ::close(fd_);
+  fd_ = -1;
+  fsync_directory(path_.has_parent_path() ? path_.parent_path() : ".");
+}
+
+void write_file(const std::filesystem::path& path, std::string_view text,
+                AtomicFile::Existing existing) {
+  AtomicFile file(path, existing);
+  file.write(text);
+  file.commit();
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+  Descriptor file{-1};
+  size_ = open_regular(path, file.fd);
+  if (size_ == 0) return;
+  data_ = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.fd, 0);
+  if (data_ == MAP_FAILED) {
+    data_ = nullptr;
+    fail_errno(path, "map");
+  }
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(data_, size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept {
+  *this = std::move(other);
+}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+namespace {
+void fsync_path(const std::filesystem::path& path, int flags) {
+  const Descriptor file{::open(path.c_str(), flags | O_CLOEXEC)};
+  if (file.fd < 0) fail_errno(path, "open");
+  if (::fsync(file.fd) != 0) fail_errno(path, "fsync");
+}
+}  // namespace
+
+void fsync_file(const std::filesystem::path& path) {
+  fsync_path(path, O_RDONLY);
+}
+void fsync_directory(const std::filesystem::path& path) {
+  fsync_path(path, O_RDONLY | O_DIRECTORY);
+}
+
+}  // namespace midfill

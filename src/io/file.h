@@ -1,0 +1,69 @@
+// Files, written so that nothing is lost: a file appears complete or not at all.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace midfill {
+
+// The whole file. Throws Error (path, errno text) where it cannot be read, is a directory, a FIFO
+// or larger than `max_bytes`.
+std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{1} << 32);
+
+// A file being written. It has a temporary name in the same directory until `commit()`: flush,
+// fsync, rename, fsync of the directory. Destroyed without commit, it removes its temporary file.
+class AtomicFile {
+ public:
+  enum class Existing { refuse, replace };
+  explicit AtomicFile(std::filesystem::path path, Existing existing = Existing::refuse);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  // Overwrites bytes already written (headers whose counts are known last).
+  void write_at(uint64_t offset, const void* data, size_t bytes);
+  uint64_t size() const { return size_; }
+  void commit();
+
+ private:
+  void flush();
+
+  std::filesystem::path path_, temporary_;
+  Existing existing_;
+  int fd_ = -1;
+  uint64_t size_ = 0;
+  std::string buffer_;
+};
+
+// Writes a small file atomically.
+void write_file(const std::filesystem::path& path, std::string_view text,
+                AtomicFile::Existing existing = AtomicFile::Existing::replace);
+
+// A read-only memory map.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+void fsync_file(const std::filesystem::path& path);
+void fsync_directory(const std::filesystem::path& path);
+
+}  // namespace midfill
