@@ -1,58 +1,67 @@
-// Megatron / GPT-NeoX memory-mapped datasets: PREFIX.bin (token ids back to back) and PREFIX.idx
-// (sizes, pointers, document index). Layout in docs/data-format.md.
+// Megatron / GPT-NeoX datasets: PREFIX.bin (token ids back to back) and PREFIX.idx (sizes,
+// pointers, document index). Layout in docs/data-format.md.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "src/data/input_file.h"
 #include "src/io/file.h"
 #include "src/tokenizer/tokenizer.h"
 
 namespace midfill {
 
-// Reads. Everything the index claims is checked against the files when they are opened.
+// How token ids are stored, by the code in the index. Its floating-point types hold no ids.
+enum class TokenType : uint8_t { u8 = 1, i8 = 2, i16 = 3, i32 = 4, i64 = 5, u16 = 8 };
+
+// Reads. Everything the index claims is checked against the files when they are opened; tokens are
+// read from the file, not mapped, so that a file cut while in use is an Error. Memory: 8 bytes a
+// sequence, and 8 a document where documents are not single sequences.
 class IndexedDataset {
  public:
   // Throws Error (file, offset, found, expected). `vocab_size` > 0: ids are checked against it when
-  // copied out.
+  // read; otherwise they must be non-negative.
   static IndexedDataset open(const std::string& prefix, int vocab_size = 0);
 
-  int64_t n_sequences() const { return static_cast<int64_t>(sizes_.size()); }
-  int64_t n_documents() const { return static_cast<int64_t>(documents_.size()) - 1; }
-  int64_t n_tokens() const { return static_cast<int64_t>(starts_.back()); }
+  int64_t n_sequences() const { return static_cast<int64_t>(starts_.size()) - 1; }
+  int64_t n_documents() const;
+  int64_t n_tokens() const { return starts_.back(); }
   const std::string& prefix() const { return prefix_; }
+  TokenType token_type() const { return type_; }
 
-  int64_t sequence_size(int64_t i) const { return sizes_[i]; }
-  // Sequences [document(d), document(d + 1)) make up document d.
-  int64_t document(int64_t d) const { return documents_[d]; }
+  int64_t sequence_size(int64_t i) const { return starts_[i + 1] - starts_[i]; }
+  // Sequences [document(d), document(d + 1)) make up document d; 0 <= d <= n_documents().
+  int64_t document(int64_t d) const;
 
-  // Tokens [begin, begin + out.size()) of the sequences laid end to end in file order.
+  // Tokens [begin, begin + out.size()) of the sequences laid end to end in file order. Safe to call
+  // from several threads; allocates nothing. Throws Error for a range outside the dataset, an id
+  // out of range, a file that changed.
   void read(int64_t begin, std::span<TokenId> out) const;
   // Position of the first token of sequence i in that order; i = n_sequences() gives n_tokens().
   int64_t sequence_begin(int64_t i) const { return starts_[i]; }
 
  private:
+  IndexedDataset(std::string prefix, InputFile bin)
+      : prefix_(std::move(prefix)), bin_(std::move(bin)) {}
+  void read_index(const InputFile& index);
+
   std::string prefix_;
-  MappedFile bin_;
-  int token_bytes_ = 0;
-  int dtype_code_ = 0;
-  int vocab_size_ = 0;
-  std::vector<int32_t> sizes_;
-  std::vector<int64_t> pointers_;   // bytes into .bin
-  std::vector<int64_t> starts_;     // tokens, n_sequences + 1
-  std::vector<int64_t> documents_;  // n_documents + 1
+  InputFile bin_;
+  TokenType type_{};
+  int64_t max_id_ = 0;
+  std::vector<int64_t> starts_;     // tokens before each sequence; n_sequences + 1
+  std::vector<int64_t> documents_;  // first sequences; empty where each sequence is a document
 };
 
 // Writes PREFIX.bin and PREFIX.idx; both appear at commit() or not at all. Refuses to replace
-// existing files. Ids are u16 where vocab_size < 65,500, else i32, as in GPT-NeoX.
+// existing files. Ids are u16 where vocab_size < 65,500, else i32, as in GPT-NeoX. Memory: 4 bytes
+// a document.
 class IndexedDatasetWriter {
  public:
   IndexedDatasetWriter(std::string prefix, int vocab_size);
-  ~IndexedDatasetWriter();
   void add_document(std::span<const TokenId> tokens);  // one sequence, one document
   int64_t n_tokens() const { return n_tokens_; }
   int64_t n_documents() const { return static_cast<int64_t>(sizes_.size()); }
@@ -61,11 +70,15 @@ class IndexedDatasetWriter {
  private:
   std::string prefix_;
   int vocab_size_;
-  int token_bytes_;
+  TokenType type_;
   int64_t n_tokens_ = 0;
   std::vector<int32_t> sizes_;
   std::unique_ptr<AtomicFile> bin_;
-  std::vector<std::byte> row_;
+  std::vector<std::byte> row_;  // the document being written, as stored
 };
+
+// The two files of a dataset.
+std::string bin_path(const std::string& prefix);
+std::string idx_path(const std::string& prefix);
 
 }  // namespace midfill
