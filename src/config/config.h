@@ -1,4 +1,4 @@
-// The configuration of a run as plain structs. config.cpp is the only place that names JSON keys:
+// The configuration of a run as plain structs. fields.cpp is the only place that names JSON keys:
 // the key of a member is its name, the key of a section the name of its struct's member in Config.
 // docs/config.md lists every key with its default.
 #pragma once
@@ -71,8 +71,8 @@ struct OptimConfig {
 
 struct TrainConfig {
   int64_t steps = 1000;
-  int64_t batch_tokens = 16384;  // tokens a step; a multiple of micro_batch * n_ctx
-  int micro_batch = 8;           // samples at once on the device
+  int64_t batch_tokens = 16384;  // tokens a step; a multiple of n_ctx
+  int micro_batch = 8;           // samples at once on the device; the last of a step may be smaller
   int threads = 0;               // CPU threads; 0: all
   int head_chunk = 4096;         // tokens of logits at once
   OnNonFinite on_nonfinite = OnNonFinite::skip;
@@ -126,5 +126,15 @@ std::string to_json(const Config& config);
 // Checks that need more than one key ("n_heads 6 does not divide d_model 100"). parse_config calls
 // it.
 void validate(const Config& config, std::string_view origin);
+
+// A key whose value differs between two configurations.
+struct ConfigDifference {
+  std::string key, before, after;  // "optim.lr", values as JSON
+  bool may_change = false;         // a resumed run may have the new value
+};
+std::vector<ConfigDifference> differences(const Config& before, const Config& after);
+
+// Markdown tables of every key with default, range and meaning: the reference in docs/config.md.
+std::string config_reference();
 
 }  // namespace midfill
