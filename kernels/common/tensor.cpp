@@ -67,4 +67,26 @@ void expect(const Tensor& t, std::string_view op, std::string_view operand, DTyp
           name_of(t.dtype()), t.shape_text(), name_of(dtype), want);
 }
 
+void expect_rank(const Tensor& t, std::string_view op, std::string_view operand, DType dtype,
+                 int rank) {
+  require(static_cast<bool>(t), "{}: operand {} is missing, expected {} of rank {}", op, operand,
+          name_of(dtype), rank);
+  require(t.dtype() == dtype && t.rank() == rank, "{}: {} is {} {}, expected {} of rank {}", op,
+          operand, name_of(t.dtype()), t.shape_text(), name_of(dtype), rank);
+  require(t.numel() > 0, "{}: {} is {} {}, expected at least one element", op, operand,
+          name_of(dtype), t.shape_text());
+}
+
+void expect_apart(std::string_view op, const Tensor& a, std::string_view a_name, const Tensor& b,
+                  std::string_view b_name) {
+  require(!overlap(a, b), "{}: {} overlaps {}, expected memory of its own", op, a_name, b_name);
+}
+
+void expect_same_or_apart(std::string_view op, const Tensor& a, std::string_view a_name,
+                          const Tensor& b, std::string_view b_name) {
+  require(a.data() == b.data() || !overlap(a, b),
+          "{}: {} overlaps {} in part, expected the same tensor or memory of its own", op, a_name,
+          b_name);
+}
+
 }  // namespace midfill

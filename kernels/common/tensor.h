@@ -74,4 +74,18 @@ bool overlap(const Tensor& a, const Tensor& b);
 void expect(const Tensor& t, std::string_view op, std::string_view operand, DType dtype,
             std::initializer_list<int64_t> dims);
 
+// The same for the operand whose dims the others follow: throws unless `t` is there with this dtype
+// and rank, and has at least one element.
+void expect_rank(const Tensor& t, std::string_view op, std::string_view operand, DType dtype,
+                 int rank);
+
+// Throws "LayerNormForward: y overlaps x, expected memory of its own" where a contract forbids
+// that.
+void expect_apart(std::string_view op, const Tensor& a, std::string_view a_name, const Tensor& b,
+                  std::string_view b_name);
+
+// For operands that may be the same tensor: throws where they overlap otherwise.
+void expect_same_or_apart(std::string_view op, const Tensor& a, std::string_view a_name,
+                          const Tensor& b, std::string_view b_name);
+
 }  // namespace midfill

@@ -1,0 +1,127 @@
+#include "kernels/linear.h"
+
+#include <cblas.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/common/column_sums.h"
+#include "kernels/common/parallel.h"
+
+namespace midfill {
+
+namespace {
+
+// The library's integers are 32 bits wide.
+void expect_gemm_dims(const char* op, int64_t N, int64_t I, int64_t O) {
+  constexpr int64_t kLimit = INT32_MAX;
+  require(N <= kLimit && I <= kLimit && O <= kLimit, "{}: N {}, I {}, O {}: each at most {}", op, N,
+          I, O, kLimit);
+}
+
+// OpenBLAS takes its thread count from OpenMP's.
+void gemm(const Cpu& cpu, CBLAS_TRANSPOSE transpose_a, CBLAS_TRANSPOSE transpose_b, int64_t m,
+          int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
+          float beta, float* c) {
+  omp_set_num_threads(cpu.threads());
+  cblas_sgemm(CblasRowMajor, transpose_a, transpose_b, static_cast<int>(m), static_cast<int>(n),
+              static_cast<int>(k), 1.0f, a, static_cast<int>(lda), b, static_cast<int>(ldb), beta,
+              c, static_cast<int>(n));
+}
+
+}  // namespace
+
+void LinearForward::check() const {
+  const char* op = "LinearForward";
+  expect_rank(x, op, "x", DType::f32, 2);
+  expect_rank(w, op, "w", DType::f32, 2);
+  const int64_t N = x.dim(0), I = x.dim(1), O = w.dim(0);
+  expect(w, op, "w", DType::f32, {O, I});
+  expect(y, op, "y", DType::f32, {N, O});
+  expect_apart(op, y, "y", x, "x");
+  expect_apart(op, y, "y", w, "w");
+  if (bias) {
+    expect(bias, op, "bias", DType::f32, {O});
+    expect_apart(op, y, "y", bias, "bias");
+  }
+  if (residual) {
+    expect(residual, op, "residual", DType::f32, {N, O});
+    expect_same_or_apart(op, y, "y", residual, "residual");
+  }
+  expect_gemm_dims(op, N, I, O);
+}
+
+void LinearForward::run(Cpu& cpu) const {
+  const int64_t N = x.dim(0), I = x.dim(1), O = w.dim(0);
+  float* out = y.as<float>();
+  const float* add = bias ? bias.as<float>() : nullptr;
+  const float* past = residual ? residual.as<float>() : nullptr;
+  if (add || (past && past != out)) {
+    parallel_ranges(cpu, N, 8, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) {
+        float* row = out + n * O;
+        if (!past) {
+          std::memcpy(row, add, static_cast<size_t>(O) * sizeof(float));
+        } else if (!add) {
+          std::memcpy(row, past + n * O, static_cast<size_t>(O) * sizeof(float));
+        } else {
+          const float* past_row = past + n * O;
+#pragma omp simd
+          for (int64_t o = 0; o < O; ++o) row[o] = past_row[o] + add[o];
+        }
+      }
+    });
+  }
+  gemm(cpu, CblasNoTrans, CblasTrans, N, O, I, x.as<float>(), I, w.as<float>(), I,
+       add || past ? 1.0f : 0.0f, out);
+}
+
+void LinearBackward::check() const {
+  const char* op = "LinearBackward";
+  expect_rank(x, op, "x", DType::f32, 2);
+  expect_rank(dw, op, "dw", DType::f32, 2);
+  const int64_t N = x.dim(0), I = x.dim(1), O = dw.dim(0);
+  expect(dw, op, "dw", DType::f32, {O, I});
+  expect(dy, op, "dy", DType::f32, {N, O});
+  expect_apart(op, dw, "dw", dy, "dy");
+  expect_apart(op, dw, "dw", x, "x");
+  if (dx) {
+    expect(w, op, "w", DType::f32, {O, I});
+    expect(dx, op, "dx", DType::f32, {N, I});
+    expect_apart(op, dx, "dx", dy, "dy");
+    expect_apart(op, dx, "dx", w, "w");
+    expect_apart(op, dx, "dx", dw, "dw");
+    expect_apart(op, dx, "dx", x, "x");
+  }
+  if (dbias) {
+    expect(dbias, op, "dbias", DType::f32, {O});
+    expect_apart(op, dbias, "dbias", dy, "dy");
+  }
+  expect_gemm_dims(op, N, I, O);
+}
+
+void LinearBackward::run(Cpu& cpu) const {
+  const int64_t N = x.dim(0), I = x.dim(1), O = dw.dim(0);
+  const float* grad = dy.as<float>();
+  if (dbias) {
+    const int64_t blocks = sum_blocks(N);
+    auto* sums =
+        static_cast<float*>(cpu.workspace(static_cast<size_t>(blocks * O) * sizeof(float)));
+    for_each_sum_block(cpu, N, [&](int64_t block, int64_t begin, int64_t end) {
+      float* sum = sums + block * O;
+      std::fill(sum, sum + O, 0.0f);
+      for (int64_t n = begin; n < end; ++n) {
+        const float* row = grad + n * O;
+#pragma omp simd
+        for (int64_t o = 0; o < O; ++o) sum[o] += row[o];
+      }
+    });
+    add_column_sums(cpu, sums, blocks, O, dbias.as<float>());
+  }
+  gemm(cpu, CblasTrans, CblasNoTrans, O, I, N, grad, O, x.as<float>(), I, 1.0f, dw.as<float>());
+  if (dx)
+    gemm(cpu, CblasNoTrans, CblasNoTrans, N, I, O, grad, O, w.as<float>(), I, 0.0f, dx.as<float>());
+}
+
+}  // namespace midfill
