@@ -74,6 +74,11 @@ std::string bin_path(const std::string& prefix) {
 std::string idx_path(const std::string& prefix) {
   return prefix + ".idx";
 }
+void remove_dataset(const std::string& prefix) {
+  std::error_code ignored;
+  std::filesystem::remove(idx_path(prefix), ignored);
+  std::filesystem::remove(bin_path(prefix), ignored);
+}
 
 IndexedDataset IndexedDataset::open(const std::string& prefix, int vocab_size) {
   const InputFile index(idx_path(prefix));

@@ -80,5 +80,7 @@ class IndexedDatasetWriter {
 // The two files of a dataset.
 std::string bin_path(const std::string& prefix);
 std::string idx_path(const std::string& prefix);
+// Takes back what a commit has put there.
+void remove_dataset(const std::string& prefix);
 
 }  // namespace midfill
