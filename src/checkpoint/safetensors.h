@@ -1,5 +1,7 @@
 // safetensors files: read with every rule of the format enforced, written so that Hugging Face
-// loads them.
+// loads them. A file is the header's size N (u64, little-endian), N bytes of JSON that may end in
+// spaces, then the data, which the tensors tile without hole or overlap.
+// Source: github.com/huggingface/safetensors, README "Format" and src/tensor.rs.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/common/tensor.h"
 #include "src/io/file.h"
 
 namespace midfill {
@@ -18,13 +21,19 @@ struct SafetensorsEntry {
   std::string name;
   std::string dtype;  // "F32", "BF16", "F16", "F64", "I64", ...
   std::vector<int64_t> shape;
-  std::span<const std::byte> bytes;
+  std::span<const std::byte> bytes;  // row-major, little-endian; may be unaligned when read
+
+  // An f32 tensor, or its first elements where `shape` is smaller, as an entry to write.
+  static SafetensorsEntry of(std::string name, const Tensor& tensor, std::vector<int64_t> shape);
 };
 
 class SafetensorsFile {
  public:
   // Throws Error (file, tensor, found, expected) for any breach of the format.
   explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  // In the header's order.
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }
   const SafetensorsEntry* find(std::string_view name) const;  // nullptr where absent
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -32,6 +41,7 @@ class SafetensorsFile {
  private:
   MappedFile file_;
   std::vector<SafetensorsEntry> entries_;
+  std::map<std::string, size_t, std::less<>> index_;  // name -> place in entries_
   std::map<std::string, std::string> metadata_;
 };
 
@@ -39,10 +49,16 @@ class SafetensorsFile {
 void copy_as_f32(const SafetensorsEntry& entry, const std::filesystem::path& file,
                  std::span<float> out);
 
-// Written through AtomicFile; entries in the order given, each starting at a multiple of 8 bytes.
+// Written through AtomicFile; entries in the order given, the data at a multiple of 8 bytes.
+// Throws Error where an entry's bytes do not fit its dtype and shape.
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<SafetensorsEntry>& entries,
                        const std::map<std::string, std::string>& metadata,
                        AtomicFile::Existing existing = AtomicFile::Existing::refuse);
+
+// "(2, 3)"; for messages.
+std::string shape_text(const std::vector<int64_t>& shape);
+// A name from a file as it may stand in a one-line message: quoted, escaped, shortened.
+std::string in_quotes(std::string_view name);
 
 }  // namespace midfill
