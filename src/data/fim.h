@@ -1,0 +1,63 @@
+// Fill-in-the-middle: turns a run of tokens into infilling examples. docs/fim.md has the format,
+// the algorithm and why.
+//
+//   psm    PRE prefix SUF suffix MID middle EOD
+//   spm1   SUF suffix PRE prefix MID middle EOD
+//   spm2   PRE SUF suffix MID prefix middle EOD
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/common/rng.h"
+#include "src/config/config.h"
+#include "src/data/sample.h"
+#include "src/tokenizer/tokenizer.h"
+
+namespace midfill {
+
+// Everything random about one run of tokens: segment i of it draws from Rng(seed, purpose, epoch,
+// sample, i).
+struct FimKey {
+  uint64_t seed;
+  Purpose purpose;
+  uint64_t epoch, sample;
+};
+
+class FimTransform {
+ public:
+  // Uses config's rate, unit and mode weights (the level is the stream's business). The tokenizer
+  // must outlive the transform. Throws Error where it lacks a sentinel or an EOD, or where the mode
+  // weights leave no choice.
+  FimTransform(const FimConfig& config, const Tokenizer& tokenizer);
+
+  // Fills sample.tokens, .weights (0 for padding, else 1), .segments, .dropped, .padded and
+  // .reverted; .index is left alone. As many tokens come out as go in. Every segment of `tokens` is
+  // transformed with probability `rate`. What the growth pushes out is dropped at the end, before
+  // the cuts are drawn: the three parts, their sentinels and the EOD after the middle are always
+  // complete, and prefix + middle + suffix spell the segment byte for byte. Same key, same cuts,
+  // whatever the mode. Safe to call from several threads. Throws Error for an id that the tokenizer
+  // does not have.
+  void apply(std::span<const TokenId> tokens, const FimKey& key, Sample& sample) const;
+
+ private:
+  struct Draws;
+  struct Text;
+  struct Parts;
+
+  Draws draw(const FimKey& key, uint64_t segment) const;
+  bool decode(std::span<const TokenId> tokens, Text& text) const;
+  enum class Split { done, nothing_to_cut, irreversible };
+  Split split(const Text& text, std::span<const TokenId> tokens, const Draws& draws,
+              Parts& parts) const;
+  bool encode_part(std::string_view text, std::vector<TokenId>& out) const;
+  Split fit(std::span<const TokenId> tokens, int32_t room, const Draws& draws, Parts& parts) const;
+  void append_plain(std::span<const TokenId> tokens, bool ends, Sample& sample) const;
+  void append_parts(const Parts& parts, SegmentKind kind, Sample& sample) const;
+
+  FimConfig config_;
+  const Tokenizer& tokenizer_;
+  Sentinels ids_;
+};
+
+}  // namespace midfill

@@ -1,0 +1,71 @@
+#include "src/data/sample_stream.h"
+
+#include <optional>
+#include <vector>
+
+#include "kernels/common/check.h"
+#include "src/data/document_fim.h"
+#include "src/data/fim.h"
+#include "src/data/packed_tokens.h"
+#include "src/data/permutation.h"
+
+namespace midfill {
+
+namespace {
+
+// Epochs of random streams have 16 bits. A run longer than that (a tiny dataset) goes on under
+// another seed.
+constexpr int64_t kEpochsPerSeed = 1 << 16;
+
+uint64_t seed_of_epoch(uint64_t seed, int64_t epoch) {
+  const auto era = static_cast<uint64_t>(epoch / kEpochsPerSeed);
+  constexpr uint64_t kApart = ~uint32_t{0};  // no round of the permutation uses this segment
+  return era == 0 ? seed : Rng(seed, Purpose::kSampleOrder, 0, era, kApart).bits64();
+}
+
+class TrainingStream final : public SampleStream {
+ public:
+  TrainingStream(const Config& config, const Tokenizer& tokenizer,
+                 std::shared_ptr<const IndexedDataset> dataset)
+      : seed_(config.seed),
+        packed_(std::make_shared<PackedTokens>(std::move(dataset), config.model.n_ctx,
+                                               tokenizer.vocab_size())),
+        context_(config.fim, tokenizer) {
+    if (config.fim.level == FimLevel::document) document_.emplace(config.fim, tokenizer, packed_);
+  }
+
+  int64_t size() const override { return INT64_MAX; }
+
+  void get(int64_t index, Sample& sample) const override {
+    require(index >= 0, "there is no sample {}", index);
+    const int64_t n = packed_->n_samples(), epoch = index / n;
+    const uint64_t seed = seed_of_epoch(seed_, epoch);
+    const auto key_epoch = static_cast<uint64_t>(epoch % kEpochsPerSeed);
+    const uint64_t k = Permutation(seed, Purpose::kSampleOrder, key_epoch,
+                                   static_cast<uint64_t>(n))(static_cast<uint64_t>(index % n));
+    if (document_) {
+      document_->get(seed, key_epoch, static_cast<int64_t>(k), sample);
+    } else {
+      thread_local std::vector<TokenId> tokens;
+      packed_->read_sample(static_cast<int64_t>(k), tokens);
+      context_.apply(tokens, {seed, Purpose::kFim, key_epoch, k}, sample);
+    }
+    sample.weights[0] = 0.0f;
+    sample.index = index;
+  }
+
+ private:
+  uint64_t seed_;
+  std::shared_ptr<const PackedTokens> packed_;
+  FimTransform context_;
+  std::optional<DocumentFim> document_;
+};
+
+}  // namespace
+
+std::unique_ptr<SampleStream> training_stream(const Config& config, const Tokenizer& tokenizer,
+                                              std::shared_ptr<const IndexedDataset> dataset) {
+  return std::make_unique<TrainingStream>(config, tokenizer, std::move(dataset));
+}
+
+}  // namespace midfill

@@ -1,0 +1,19 @@
+// Samples made readable.
+#pragma once
+
+#include <string>
+
+#include "src/data/sample.h"
+#include "src/tokenizer/tokenizer.h"
+
+namespace midfill {
+
+// One line of JSON: {"index","tokens","segments":[{"kind","begin","end","prefix","middle",
+// "suffix"}]}, the parts as text; bytes that are not UTF-8 are replaced by U+FFFD.
+std::string sample_json(const Sample& sample, const Tokenizer& tokenizer);
+
+// A heading and the text of the sample. With `color`, sentinels, EOD and padding stand out and each
+// part has its own color (ANSI escapes).
+std::string sample_text(const Sample& sample, const Tokenizer& tokenizer, bool color);
+
+}  // namespace midfill
