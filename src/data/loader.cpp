@@ -8,7 +8,7 @@ namespace midfill {
 
 namespace {
 
-void resize(Batch& batch, int64_t first, int64_t rows, int64_t n_ctx) {
+void resize(SampleBatch& batch, int64_t first, int64_t rows, int64_t n_ctx) {
   batch.first_sample = first;
   batch.rows = rows;
   batch.n_ctx = n_ctx;
@@ -19,7 +19,7 @@ void resize(Batch& batch, int64_t first, int64_t rows, int64_t n_ctx) {
   batch.stats = {};
 }
 
-void set_row(Batch& batch, int64_t row, const Sample& sample) {
+void set_row(SampleBatch& batch, int64_t row, const Sample& sample) {
   const int64_t n = batch.n_ctx;
   require(static_cast<int64_t>(sample.tokens.size()) == n + 1,
           "sample {}: found {} tokens, expected {}", sample.index, sample.tokens.size(), n + 1);
@@ -36,7 +36,7 @@ void set_row(Batch& batch, int64_t row, const Sample& sample) {
 
 }  // namespace
 
-void fill_batch(const SampleStream& stream, int64_t first, int64_t rows, Batch& batch) {
+void fill_batch(const SampleStream& stream, int64_t first, int64_t rows, SampleBatch& batch) {
   require(first >= 0 && rows > 0, "no batch of {} samples from sample {}", rows, first);
   thread_local Sample sample;
   for (int64_t row = 0; row < rows; ++row) {
@@ -95,7 +95,7 @@ void Loader::work() {
   }
 }
 
-const Batch& Loader::next() {
+const SampleBatch& Loader::next() {
   const auto ahead = static_cast<int64_t>(slots_.size());
   std::unique_lock lock(mutex_);
   Slot& slot = slots_[next_ % ahead];
@@ -105,7 +105,7 @@ const Batch& Loader::next() {
   const int64_t n = slot.rows[0].n_ctx;
   resize(batch_, next_ * batch_samples_, batch_samples_, n);
   for (int64_t r = 0; r < batch_samples_; ++r) {
-    const Batch& row = slot.rows[r];
+    const SampleBatch& row = slot.rows[r];
     std::copy(row.ids.begin(), row.ids.end(), batch_.ids.begin() + r * n);
     std::copy(row.targets.begin(), row.targets.end(), batch_.targets.begin() + r * n);
     std::copy(row.weights.begin(), row.weights.end(), batch_.weights.begin() + r * n);

@@ -20,7 +20,7 @@ struct BatchStats {
 };
 
 // Row r, position t: predict targets[r * n_ctx + t] from ids[r * n_ctx + 0 .. t].
-struct Batch {
+struct SampleBatch {
   int64_t first_sample = 0;
   int64_t rows = 0, n_ctx = 0;
   std::vector<int32_t> ids, targets;  // (rows, n_ctx); targets of weight 0 are valid ids too
@@ -31,7 +31,7 @@ struct Batch {
 
 // Samples [first, first + rows) of a stream: all of a step, or the slice of it that a rank or an
 // evaluation wants. `batch`'s vectors are reused. Throws Error as the stream does.
-void fill_batch(const SampleStream& stream, int64_t first, int64_t rows, Batch& batch);
+void fill_batch(const SampleStream& stream, int64_t first, int64_t rows, SampleBatch& batch);
 
 class Loader {
  public:
@@ -46,11 +46,11 @@ class Loader {
   // The batch of the next step; valid until the following call. Waits where it is not ready yet:
   // the time that this call takes is the step's wait for data. An error met while preparing a step
   // is thrown, as Error, by the call for that step and by all later ones.
-  const Batch& next();
+  const SampleBatch& next();
 
  private:
   struct Slot {
-    std::vector<Batch> rows;  // one sample each
+    std::vector<SampleBatch> rows;  // one sample each
     int64_t claimed = 0, done = 0;
     std::exception_ptr error;
   };
@@ -59,7 +59,7 @@ class Loader {
   const SampleStream& stream_;
   const int64_t batch_samples_;
   std::vector<Slot> slots_;  // step s is prepared in slot s modulo their number
-  Batch batch_;              // what the caller holds
+  SampleBatch batch_;        // what the caller holds
   int64_t filling_;          // the step whose rows are being claimed
   int64_t next_;             // the step that next() gives
   bool stop_ = false;
