@@ -23,9 +23,9 @@ std::vector<double> to_double(std::span<const float> values);
 // d f / d at[i] by central differences (five points), at the given element or at all of them. `f`
 // is computed in double, and smooth over at[i] +- 2 step.
 using Scalar = std::function<double(std::span<const double>)>;
-double finite_difference(const Scalar& f, std::vector<double> at, size_t i, double step = 1e-3);
+double finite_difference(const Scalar& f, std::vector<double> at, size_t i, double step = 1e-4);
 std::vector<double> finite_differences(const Scalar& f, const std::vector<double>& at,
-                                       double step = 1e-3);
+                                       double step = 1e-4);
 
 // How far found[i] may be from expected[i]: absolute + relative * |expected[i]|.
 struct Tolerance {

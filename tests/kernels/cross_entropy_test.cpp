@@ -1,0 +1,189 @@
+#include "kernels/cross_entropy.h"
+
+#include <cmath>
+#include <limits>
+
+#include "tests/support/numerics.h"
+#include "tests/support/test_support.h"
+
+namespace midfill {
+namespace {
+
+using test::all_near;
+using Doubles = std::vector<double>;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+struct Shape {
+  int64_t N, vocab, Vp;
+};
+const Shape kShapes[] = {{1, 1, 1},   {1, 2, 2},       {3, 5, 7},      {5, 50, 64},
+                         {4, 33, 33}, {2, 1100, 1104}, {7, 1024, 1024}};
+
+struct Case {
+  Shape s;
+  std::vector<float> logits, weights, loss, dlogits;
+  std::vector<int32_t> targets;
+
+  explicit Case(Shape shape, double scale = 3)
+      : s(shape),
+        logits(test::random_floats(s.N * s.Vp, 1, scale, 10)),
+        weights(test::random_floats(s.N, 2, 0.2, 1)),
+        loss(test::poisoned(s.N)),
+        dlogits(test::poisoned(s.N * s.Vp)),
+        targets(test::random_ids(s.N, static_cast<int32_t>(s.vocab), 3)) {
+    // Padded columns hold anything, NaN included: they are not part of the softmax.
+    for (int64_t n = 0; n < s.N; ++n)
+      for (int64_t v = s.vocab; v < s.Vp; ++v)
+        logits[static_cast<size_t>(n * s.Vp + v)] = v % 2 ? std::nanf("") : 1e30f;
+  }
+
+  CrossEntropy op(bool with_gradient = true) {
+    return {.loss = Tensor::of(loss.data(), {s.N}),
+            .dlogits = with_gradient ? Tensor::of(dlogits.data(), {s.N, s.Vp}) : Tensor(),
+            .logits = Tensor::of(logits.data(), {s.N, s.Vp}),
+            .targets = Tensor::of(targets.data(), {s.N}),
+            .weights = Tensor::of(weights.data(), {s.N}),
+            .vocab = s.vocab};
+  }
+
+  Doubles row(int64_t n) const {
+    const float* begin = logits.data() + n * s.Vp;
+    return {begin, begin + s.vocab};
+  }
+};
+
+double exact_loss(std::span<const double> row, int32_t target) {
+  double max = row[0], sum = 0;
+  for (double value : row) max = std::max(max, value);
+  for (double value : row) sum += std::exp(value - max);
+  return std::log(sum) + max - row[static_cast<size_t>(target)];
+}
+
+TEST(CrossEntropy, LossAgreesWithDoubleAndGradientWithFiniteDifferences) {
+  for (const Shape shape : kShapes) {
+    for (double scale : {0.1, 3.0, 30.0}) {
+      SCOPED_TRACE(testing::Message() << shape.N << " " << shape.vocab << " scale " << scale);
+      Case c(shape, scale);
+      Device("cpu", 2).run(c.op());
+      Doubles loss, gradient;
+      for (int64_t n = 0; n < shape.N; ++n) {
+        const int32_t target = c.targets[static_cast<size_t>(n)];
+        const Doubles row = c.row(n);
+        loss.push_back(exact_loss(row, target));
+        const Doubles slope = test::finite_differences(
+            [&](std::span<const double> at) { return exact_loss(at, target); }, row, 1e-3);
+        for (int64_t v = 0; v < shape.Vp; ++v)
+          gradient.push_back(v < shape.vocab
+                                 ? static_cast<double>(c.weights[static_cast<size_t>(n)]) *
+                                       slope[static_cast<size_t>(v)]
+                                 : 0.0);
+      }
+      EXPECT_TRUE(all_near(c.loss, loss, {.absolute = 2e-6, .relative = 2e-6}));
+      EXPECT_TRUE(all_near(c.dlogits, gradient, {.absolute = 1e-6}));
+      for (size_t i = 0; i < c.dlogits.size(); ++i) {
+        if (static_cast<int64_t>(i) % shape.Vp >= shape.vocab) {
+          EXPECT_EQ(c.dlogits[i], 0.0f) << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(CrossEntropy, GradientMayTakeThePlaceOfTheLogits) {
+  Case apart({5, 50, 64}), over({5, 50, 64});
+  Device device("cpu", 2);
+  device.run(apart.op());
+  CrossEntropy op = over.op();
+  op.dlogits = op.logits;
+  device.run(op);
+  EXPECT_TRUE(test::same_bits(apart.loss, over.loss));
+  EXPECT_TRUE(test::same_bits(apart.dlogits, over.logits));
+}
+
+TEST(CrossEntropy, WithoutGradientOnlyReadsTheLogits) {
+  Case with({7, 1024, 1024}), without({7, 1024, 1024});
+  const std::vector<float> before = without.logits;
+  Device device("cpu", 2);
+  device.run(with.op());
+  device.run(without.op(false));
+  EXPECT_TRUE(test::same_bits(before, without.logits));
+  EXPECT_TRUE(test::same_bits(with.loss, without.loss));
+}
+
+TEST(CrossEntropy, WeightZeroIsZeroWhateverTheRowHolds) {
+  Case c({3, 20, 24});
+  c.weights[1] = 0;
+  c.targets[1] = -7;
+  c.logits[30] = std::nanf("");
+  Device("cpu", 2).run(c.op());
+  EXPECT_EQ(c.loss[1], 0.0f);
+  for (size_t v = 24; v < 48; ++v) EXPECT_EQ(c.dlogits[v], 0.0f);
+  EXPECT_GT(c.loss[0], 0.0f);
+}
+
+TEST(CrossEntropy, NonFiniteLogits) {
+  for (const float bad : {std::nanf(""), kInf}) {
+    for (size_t column : {size_t{0}, size_t{7}, size_t{19}}) {
+      Case c({3, 20, 24});
+      c.logits[24 + column] = bad;
+      Device("cpu", 2).run(c.op());
+      EXPECT_TRUE(std::isnan(c.loss[1])) << bad << " " << column;
+      EXPECT_TRUE(std::isnan(c.dlogits[24])) << bad << " " << column;
+      EXPECT_FALSE(std::isnan(c.loss[0]));
+      EXPECT_FALSE(std::isnan(c.loss[2]));
+    }
+  }
+  Case c({1, 20, 24});  // -inf is a probability of 0
+  c.targets[0] = 3;
+  c.logits[5] = -kInf;
+  Device("cpu", 1).run(c.op());
+  EXPECT_TRUE(std::isfinite(c.loss[0]));
+  EXPECT_EQ(c.dlogits[5], 0.0f);
+}
+
+TEST(CrossEntropy, HugeLogitsDoNotOverflow) {
+  Case c({1, 3, 3});
+  c.logits = {1e30f, -1e30f, 5.0f};
+  c.targets = {0};
+  c.weights = {1.0f};
+  Device("cpu", 1).run(c.op());
+  EXPECT_EQ(c.loss[0], 0.0f);
+  EXPECT_TRUE(all_near(c.dlogits, Doubles{0, 0, 0}, {.absolute = 1e-6}));
+}
+
+TEST(CrossEntropy, IsTheSameForAnyThreadCount) {
+  Case expected({33, 1100, 1104});
+  Device("cpu", 1).run(expected.op());
+  for (int threads : {1, 2, 3}) {
+    Case found({33, 1100, 1104});
+    Device("cpu", threads).run(found.op());
+    EXPECT_TRUE(test::same_bits(expected.loss, found.loss));
+    EXPECT_TRUE(test::same_bits(expected.dlogits, found.dlogits));
+  }
+}
+
+TEST(CrossEntropy, RefusesBadOperands) {
+  Device device("cpu", 1);
+  Case c({3, 20, 24});
+  c.targets[2] = 20;
+  EXPECT_EQ(test::error_of([&] { device.run(c.op()); }),
+            "CrossEntropy: targets[2] is 20, expected 0 to 19");
+  EXPECT_TRUE(std::isnan(c.loss[0])) << "an op that throws leaves its outputs alone";
+  c.targets[2] = 0;
+  CrossEntropy op = c.op();
+  op.vocab = 25;
+  EXPECT_EQ(test::error_of([&] { device.run(op); }),
+            "CrossEntropy: vocab is 25, expected 1 to 24, the columns of logits");
+  op = c.op();
+  op.targets = op.weights;
+  EXPECT_EQ(test::error_of([&] { device.run(op); }),
+            "CrossEntropy: targets is f32 (3), expected i32 (3)");
+  op = c.op();
+  op.loss = Tensor();
+  EXPECT_EQ(test::error_of([&] { device.run(op); }),
+            "CrossEntropy: operand loss is missing, expected f32 (3)");
+}
+
+}  // namespace
+}  // namespace midfill
