@@ -11,6 +11,7 @@
 
 #include "kernels/common/check.h"
 #include "src/data/indexed_dataset.h"
+#include "src/io/inputs.h"
 
 namespace midfill {
 
@@ -65,10 +66,6 @@ struct Split {
   }
 };
 
-SplitCounts sum(const SplitCounts& a, const SplitCounts& b) {
-  return {a.documents + b.documents, a.tokens + b.tokens, a.bytes + b.bytes};
-}
-
 }  // namespace
 
 bool in_validation(std::string_view text, double fraction) {
@@ -82,10 +79,14 @@ BuildSummary build_dataset(const Tokenizer& tokenizer, const BuildOptions& optio
   require(tokenizer.sentinels().eod >= 0,
           "the tokenizer has no <|endoftext|>, which must end every document");
   Split train{options.out + "_train", {}, {}}, valid{options.out + "_valid", {}, {}};
+  refuse_existing(train.prefix);
+  refuse_existing(valid.prefix);
+  // Before the outputs are begun, which may lie in a directory that is read.
+  const auto files = list_inputs(options.inputs, options.include, options.exclude);
+  DocumentReader reader(files, options.documents);
   train.writer.emplace(train.prefix, tokenizer.vocab_size());
   if (options.valid_fraction > 0) valid.writer.emplace(valid.prefix, tokenizer.vocab_size());
 
-  DocumentReader reader(options.files, options.documents);
   const int threads = options.threads > 0 ? options.threads : omp_get_max_threads();
   // While one batch is encoded and written the next is read.
   const auto read_batch = [&reader] { return Batch(reader); };
@@ -100,12 +101,12 @@ BuildSummary build_dataset(const Tokenizer& tokenizer, const BuildOptions& optio
       split.add(batch.texts[i], batch.tokens[i]);
     }
     if (options.progress)
-      options.progress({batch.bytes_done, reader.bytes_total(), sum(train.counts, valid.counts)});
+      options.progress({batch.bytes_done, reader.bytes_total(), train.counts + valid.counts});
     require(!(options.stop && options.stop()), "{}: interrupted; nothing was written", options.out);
   }
   require(train.counts.documents + valid.counts.documents > 0,
-          "no document in {} input files ({} empty, {} bad lines, {} binary files)",
-          options.files.size(), reader.counts().empty, reader.counts().bad_lines,
+          "{}: no document in {} input files ({} empty, {} bad lines, {} binary files)",
+          options.out, files.size(), reader.counts().empty, reader.counts().bad_lines,
           reader.counts().binary_files);
 
   train.writer->commit();

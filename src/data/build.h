@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -17,6 +16,9 @@ struct SplitCounts {
   int64_t documents = 0;
   int64_t tokens = 0;  // each document's EOD included
   int64_t bytes = 0;   // of text
+  SplitCounts operator+(const SplitCounts& other) const {
+    return {documents + other.documents, tokens + other.tokens, bytes + other.bytes};
+  }
 };
 
 struct BuildProgress {
@@ -27,10 +29,11 @@ struct BuildProgress {
 struct BuildSummary {
   SplitCounts train, valid;
   DocumentCounts read;
+  SplitCounts all() const { return train + valid; }
 };
 
 struct BuildOptions {
-  std::vector<std::filesystem::path> files;
+  std::vector<std::string> inputs, include = {}, exclude = {};  // as list_inputs takes them
   std::string out;               // PREFIX of PREFIX_train and PREFIX_valid
   double valid_fraction = 0.01;  // [0, 1); 0: no PREFIX_valid
   int threads = 0;               // 0: all
@@ -41,9 +44,9 @@ struct BuildOptions {
 
 // Encodes every document (special tokens in its text are text), ends it with EOD, and writes it to
 // PREFIX_train or PREFIX_valid, in the order of the input. The result is the same for any number of
-// threads. Memory: a few times 16 MiB, and a few times the largest document. Throws Error, leaving
-// no file behind, where an output exists, the tokenizer has no EOD, an input is broken, there is no
-// document, or `stop` says so.
+// threads. Memory: a few times 16 MiB, a few times the largest document, 4 bytes a document. Throws
+// Error, leaving no file behind, where an output exists (before any work), the tokenizer has no
+// EOD, an input is broken, there is no document, or `stop` says so.
 BuildSummary build_dataset(const Tokenizer& tokenizer, const BuildOptions& options);
 
 // Whether a document belongs to the validation split. Depends on its text alone, so that equal

@@ -74,6 +74,10 @@ std::string bin_path(const std::string& prefix) {
 std::string idx_path(const std::string& prefix) {
   return prefix + ".idx";
 }
+void refuse_existing(const std::string& prefix) {
+  for (const auto& path : {bin_path(prefix), idx_path(prefix)})
+    require(!std::filesystem::exists(path), "{}: already exists; refusing to overwrite it", path);
+}
 void remove_dataset(const std::string& prefix) {
   std::error_code ignored;
   std::filesystem::remove(idx_path(prefix), ignored);
@@ -194,8 +198,7 @@ IndexedDatasetWriter::IndexedDatasetWriter(std::string prefix, int vocab_size)
     : prefix_(std::move(prefix)),
       vocab_size_(vocab_size),
       type_(vocab_size < kSmallVocab ? TokenType::u16 : TokenType::i32) {
-  require(!std::filesystem::exists(idx_path(prefix_)),
-          "{}: already exists; refusing to overwrite it", idx_path(prefix_));
+  refuse_existing(prefix_);
   bin_ = std::make_unique<AtomicFile>(bin_path(prefix_));
 }
 

@@ -80,6 +80,8 @@ class IndexedDatasetWriter {
 // The two files of a dataset.
 std::string bin_path(const std::string& prefix);
 std::string idx_path(const std::string& prefix);
+// Throws Error where one of them exists.
+void refuse_existing(const std::string& prefix);
 // Takes back what a commit has put there.
 void remove_dataset(const std::string& prefix);
 

@@ -1,0 +1,166 @@
+// midfill data: datasets.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/apps/apps.h"
+#include "src/apps/progress_line.h"
+#include "src/data/build.h"
+#include "src/io/json.h"
+
+namespace midfill {
+
+namespace {
+
+constexpr int kBadLinesShown = 10;
+
+struct BuildArguments {
+  std::string tokenizer, out;
+  std::vector<std::string> inputs, include, exclude;
+  std::string text_key = "text";
+  double valid_fraction = 0.01;
+  int threads = 0;
+  bool skip_bad_lines = false, json = false;
+};
+
+volatile std::sig_atomic_t interrupted = 0;
+
+// The first SIGINT or SIGTERM ends the build in order, a second one at once.
+void watch_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+double bytes_per_token(const SplitCounts& split) {
+  return split.tokens == 0 ? 0
+                           : static_cast<double>(split.bytes) / static_cast<double>(split.tokens);
+}
+
+Json to_json(const SplitCounts& split) {
+  return {{"documents", split.documents},
+          {"tokens", split.tokens},
+          {"bytes", split.bytes},
+          {"bytes_per_token", bytes_per_token(split)}};
+}
+
+void print_json(const BuildSummary& summary, const BuildArguments& arguments, double seconds) {
+  Json json = to_json(summary.all());
+  json["skipped"] = {{"empty_documents", summary.read.empty},
+                     {"bad_lines", summary.read.bad_lines},
+                     {"binary_files", summary.read.binary_files}};
+  json["splits"]["train"] = to_json(summary.train);
+  if (arguments.valid_fraction > 0) json["splits"]["valid"] = to_json(summary.valid);
+  json["seconds"] = seconds;
+  fmt::print("{}\n", json.dump());
+}
+
+void print_table(const BuildSummary& summary, const BuildArguments& arguments) {
+  fmt::print("{:<7}{:>14}{:>18}{:>18}{:>13}\n", "", "documents", "tokens", "bytes", "bytes/token");
+  const auto row = [](const char* name, const SplitCounts& split) {
+    fmt::print("{:<7}{:>14}{:>18}{:>18}{:>13.2f}\n", name, with_commas(split.documents),
+               with_commas(split.tokens), with_commas(split.bytes), bytes_per_token(split));
+  };
+  row("train", summary.train);
+  if (arguments.valid_fraction > 0) {
+    row("valid", summary.valid);
+    row("all", summary.all());
+  }
+  fmt::print("skipped: {} empty documents, {} bad lines, {} binary files\n", summary.read.empty,
+             summary.read.bad_lines, summary.read.binary_files);
+}
+
+int build(const BuildArguments& arguments) {
+  watch_signals();
+  const Tokenizer tokenizer = Tokenizer::load(arguments.tokenizer);
+  BuildOptions options{.inputs = arguments.inputs,
+                       .include = arguments.include,
+                       .exclude = arguments.exclude,
+                       .out = arguments.out,
+                       .valid_fraction = arguments.valid_fraction,
+                       .threads = arguments.threads,
+                       .documents = {.text_key = arguments.text_key}};
+  BuildSummary summary;
+  double seconds = 0;
+  {
+    ProgressLine line;
+    if (arguments.skip_bad_lines) {
+      options.documents.on_bad_line = [&line, shown = 0](const std::string& message) mutable {
+        if (++shown <= kBadLinesShown) line.say(fmt::format("midfill: skipped: {}", message));
+        if (shown == kBadLinesShown) line.say("midfill: further bad lines are only counted");
+      };
+    }
+    options.progress = [&line](const BuildProgress& at) {
+      const double done = static_cast<double>(at.bytes_done);
+      line.update(done / static_cast<double>(std::max<uint64_t>(at.bytes_total, 1)),
+                  fmt::format("{:.1f} of {:.1f} MB  {} documents  {} tokens  {:.1f} MB/s",
+                              done / 1e6, static_cast<double>(at.bytes_total) / 1e6,
+                              with_commas(at.all.documents), with_commas(at.all.tokens),
+                              static_cast<double>(at.all.bytes) / 1e6 / line.seconds()));
+    };
+    options.stop = [] { return interrupted != 0; };
+    summary = build_dataset(tokenizer, options);
+    seconds = line.seconds();
+  }
+
+  if (summary.train.documents == 0)
+    fmt::print(stderr, "midfill: all documents fell into {}_valid\n", arguments.out);
+  if (summary.valid.documents == 0 && arguments.valid_fraction > 0)
+    fmt::print(stderr, "midfill: no document fell into {}_valid: it is empty\n", arguments.out);
+  if (arguments.json) {
+    print_json(summary, arguments, seconds);
+  } else {
+    print_table(summary, arguments);
+  }
+  return 0;
+}
+
+void add_build(CLI::App& data, Run& run) {
+  auto arguments = std::make_shared<BuildArguments>();
+  CLI::App* app = data.add_subcommand("build", "Tokenise documents into a dataset for training");
+  app->add_option("--tokenizer", arguments->tokenizer, "tokenizer.json to encode with")->required();
+  app->add_option("--input", arguments->inputs,
+                  "files, directories (read recursively) or globs; .jsonl, .jsonl.zst and "
+                  ".jsonl.gz hold a document a line, any other file is one document; binary files "
+                  "are passed over")
+      ->required();
+  app->add_option("--out", arguments->out,
+                  "PREFIX: writes PREFIX_train.bin and .idx, and PREFIX_valid.bin and .idx")
+      ->required();
+  app->add_option("--valid-fraction", arguments->valid_fraction,
+                  "share of the documents, by hash of their text, that goes to PREFIX_valid; 0: "
+                  "all go to PREFIX_train")
+      ->capture_default_str();
+  app->add_option("--include", arguments->include, "only files that match one of these patterns");
+  app->add_option("--exclude", arguments->exclude, "no files that match one of these patterns");
+  app->add_option("--text-key", arguments->text_key, "key of the text in JSON lines")
+      ->capture_default_str();
+  app->add_option("--threads", arguments->threads, "threads that tokenise; 0: all")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  app->add_flag("--skip-bad-lines", arguments->skip_bad_lines,
+                "report and count lines that are no JSON object with a text, instead of stopping");
+  app->add_flag("--json", arguments->json, "print the summary as JSON");
+  app->footer(
+      "Every document ends with <|endoftext|>. The result does not depend on the number of "
+      "threads.\n\nExample:\n  midfill data build --tokenizer tokenizer.json --input src/ "
+      "'pile/*.jsonl.zst' --exclude '*/test/*' --out data/code");
+  app->callback([arguments, &run] { run = [arguments] { return build(*arguments); }; });
+}
+
+}  // namespace
+
+void add_data(CLI::App& app, Run& run) {
+  CLI::App* data = app.add_subcommand("data", "Build datasets");
+  data->require_subcommand(1);
+  add_build(*data, run);
+}
+
+}  // namespace midfill
