@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   midfill::Run run;
 
   try {
+    midfill::add_bench(app, run);
     midfill::add_data(app, run);
     midfill::add_tokenizer(app, run);
     app.parse(argc, argv);

@@ -11,6 +11,7 @@
 #include "kernels/attention.h"
 #include "kernels/common/device.h"
 #include "kernels/common/tensor.h"
+#include "kernels/gelu.h"
 #include "src/config/config.h"
 #include "src/model/parameters.h"
 
@@ -51,8 +52,13 @@ struct GptOptions {
   int head_chunk = 4096;  // rows of logits at once
 };
 
+struct BlockActivations;
+
 class Gpt {
  public:
+  struct Activations;  // activations.h
+
+  // Weights are zero: init_parameters() or a checkpoint fills params().
   Gpt(const ModelConfig& config, const GptOptions& options, Device& device);
 
   const ModelConfig& config() const { return config_; }
@@ -67,7 +73,8 @@ class Gpt {
   Tensor grad(std::string_view name) const;
 
   // Losses of every token, (B*T) f32, nats; 0 where the weight is 0. Returns sum of weight * loss
-  // in double.
+  // in double. Throws Error for a batch larger than the options allow and for an id or target
+  // outside the vocabulary (a target of weight 0 may be anything).
   double forward(const Batch& batch, std::span<float> token_losses);
 
   // The same, and adds d(sum of weight * loss)/d(parameter) to the gradients. Dividing by the total
@@ -83,7 +90,16 @@ class Gpt {
   static std::vector<MemoryLine> memory(const ModelConfig& config, const GptOptions& options);
 
  private:
-  struct Activations;  // activations.h: the activation table and its views
+  void check_batch(const Batch& batch, std::span<float> token_losses) const;
+  void body_forward(const Batch& batch);
+  void block_forward(const BlockWeights& w, BlockActivations& a, Tensor y);
+  double head(const Batch& batch, std::span<float> token_losses, bool with_gradient);
+  void body_backward(const Batch& batch);
+  void block_backward(const BlockWeights& w, const BlockWeights& dw, const BlockActivations& f);
+  float eps() const { return static_cast<float>(config_.layer_norm_eps); }
+  Gelu gelu_kind() const {
+    return config_.activation == Activation::gelu_tanh ? Gelu::tanh : Gelu::erf;
+  }
 
   ModelConfig config_;
   GptOptions options_;

@@ -34,15 +34,17 @@ class ParameterTable {
   const Parameter& at(std::string_view name) const;  // throws Error for an unknown name
   int64_t arena_numel() const { return arena_numel_; }
 
-  int64_t count()
-      const;  // all parameters, padded vocabulary included (1,414,647,808 for FIM-1.3B at 50,304)
-  int64_t matmul_count()
-      const;  // parameters used in matrix products, LM head included (also when tied)
+  // All parameters, padded vocabulary included (1,414,647,808 for FIM-1.3B at 50,304).
+  int64_t count() const;
+  // Parameters used in matrix products, LM head included (also when tied).
+  int64_t matmul_count() const { return matmul_count_; }
+  // One span per parameter, of weight_decay where it is decayed and 0 where it is not.
   std::vector<DecaySpan> decay_spans(float weight_decay) const;
 
  private:
   std::vector<Parameter> parameters_;
   int64_t arena_numel_ = 0;
+  int64_t matmul_count_ = 0;
 };
 
 // Training FLOPs of one token: forward and backward. causal: 6 N + 6 L d T; full attention: 6 N +

@@ -1,0 +1,98 @@
+// The model backward: each block's equations of forward.cpp in reverse. Gradients of parameters are
+// added to; dx, the gradient of the residual stream, is turned from that of a block's output into
+// that of its input in place.
+#include "kernels/attention.h"
+#include "kernels/embedding.h"
+#include "kernels/gelu.h"
+#include "kernels/layernorm.h"
+#include "kernels/linear.h"
+#include "src/model/activations.h"
+
+namespace midfill {
+
+double Gpt::forward_backward(const Batch& batch, std::span<float> token_losses) {
+  require(options_.training, "forward_backward: the model was not made for training");
+  check_batch(batch, token_losses);
+  body_forward(batch);
+  const double loss = head(batch, token_losses, /*with_gradient=*/true);
+  body_backward(batch);
+  return loss;
+}
+
+void Gpt::body_backward(const Batch& batch) {
+  const int64_t N = batch.ids.numel();
+  Activations& a = *activations_;
+
+  device_->run(LayerNormBackward{.dx = a.dx,
+                                 .dgamma = d_weights_.lnf_w,
+                                 .dbeta = d_weights_.lnf_b,
+                                 .dy = a.d_norm,
+                                 .x = a.x,
+                                 .mean = a.lnf_mean,
+                                 .rstd = a.lnf_rstd,
+                                 .gamma = weights_.lnf_w,
+                                 .residual = {}});
+  for (size_t layer = a.blocks.size(); layer-- > 0;)
+    block_backward(weights_.blocks[layer], d_weights_.blocks[layer], a.blocks[layer]);
+  device_->run(
+      EmbeddingBackward{.dtable = d_weights_.embed, .dy = a.dx, .ids = batch.ids.reshaped({N})});
+}
+
+// The attention branch's output layer reads dx before the norm that feeds the MLP has added to it
+// in the parallel form, and after it in the sequential one: that is the whole difference.
+void Gpt::block_backward(const BlockWeights& w, const BlockWeights& dw, const BlockActivations& f) {
+  Activations& a = *activations_;
+  const bool parallel = config_.parallel_residual;
+  const int64_t N = f.x.dim(0), C = f.x.dim(1);
+  const Tensor d_attention = a.d_attention.reshaped({N, C}), d_qkv = a.d_qkv.reshaped({N, 3 * C});
+  const auto attention_output_backward = [&] {
+    device_->run(LinearBackward{.dx = d_attention,
+                                .dw = dw.out_w,
+                                .dbias = dw.out_b,
+                                .dy = a.dx,
+                                .x = f.attention.reshaped({N, C}),
+                                .w = w.out_w});
+  };
+
+  if (parallel) attention_output_backward();
+  device_->run(LinearBackward{
+      .dx = a.d_up, .dw = dw.down_w, .dbias = dw.down_b, .dy = a.dx, .x = f.gelu, .w = w.down_w});
+  device_->run(GeluBackward{.dx = a.d_up,
+                            .dbias = dw.up_b,
+                            .dy = a.d_up,
+                            .x = f.up,
+                            .bias = w.up_b,
+                            .kind = gelu_kind()});
+  device_->run(LinearBackward{
+      .dx = a.d_norm, .dw = dw.up_w, .dbias = {}, .dy = a.d_up, .x = f.ln2, .w = w.up_w});
+  device_->run(LayerNormBackward{.dx = a.dx,
+                                 .dgamma = dw.ln2_w,
+                                 .dbeta = dw.ln2_b,
+                                 .dy = a.d_norm,
+                                 .x = f.mid,
+                                 .mean = f.ln2_mean,
+                                 .rstd = f.ln2_rstd,
+                                 .gamma = w.ln2_w,
+                                 .residual = a.dx});
+
+  if (!parallel) attention_output_backward();
+  device_->run(AttentionBackward{.dqkv = a.d_qkv,
+                                 .dout = a.d_attention,
+                                 .out = f.attention,
+                                 .lse = f.attention_lse,
+                                 .qkv = f.qkv,
+                                 .position = rotary_});
+  device_->run(LinearBackward{
+      .dx = a.d_norm, .dw = dw.qkv_w, .dbias = dw.qkv_b, .dy = d_qkv, .x = f.ln1, .w = w.qkv_w});
+  device_->run(LayerNormBackward{.dx = a.dx,
+                                 .dgamma = dw.ln1_w,
+                                 .dbeta = dw.ln1_b,
+                                 .dy = a.d_norm,
+                                 .x = f.x,
+                                 .mean = f.ln1_mean,
+                                 .rstd = f.ln1_rstd,
+                                 .gamma = w.ln1_w,
+                                 .residual = a.dx});
+}
+
+}  // namespace midfill
