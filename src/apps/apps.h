@@ -12,6 +12,7 @@ using Run = std::function<int()>;
 
 void add_tokenizer(CLI::App& app, Run& run);
 void add_data(CLI::App& app, Run& run);
+void add_data_show(CLI::App& data, Run& run);  // add_data calls it
 void add_train(CLI::App& app, Run& run);
 void add_eval(CLI::App& app, Run& run);
 void add_score(CLI::App& app, Run& run);

@@ -158,9 +158,10 @@ void add_build(CLI::App& data, Run& run) {
 }  // namespace
 
 void add_data(CLI::App& app, Run& run) {
-  CLI::App* data = app.add_subcommand("data", "Build datasets");
+  CLI::App* data = app.add_subcommand("data", "Build datasets, show samples");
   data->require_subcommand(1);
   add_build(*data, run);
+  add_data_show(*data, run);
 }
 
 }  // namespace midfill
