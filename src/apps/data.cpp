@@ -93,17 +93,19 @@ int build(const BuildArguments& arguments) {
     ProgressLine line;
     if (arguments.skip_bad_lines) {
       options.documents.on_bad_line = [&line, shown = 0](const std::string& message) mutable {
-        if (++shown <= kBadLinesShown) line.say(fmt::format("midfill: skipped: {}", message));
-        if (shown == kBadLinesShown) line.say("midfill: further bad lines are only counted");
+        ++shown;
+        if (shown <= kBadLinesShown) line.say(fmt::format("midfill: skipped: {}", message));
+        if (shown == kBadLinesShown + 1) line.say("midfill: further bad lines are only counted");
       };
     }
     options.progress = [&line](const BuildProgress& at) {
       const double done = static_cast<double>(at.bytes_done);
-      line.update(done / static_cast<double>(std::max<uint64_t>(at.bytes_total, 1)),
-                  fmt::format("{:.1f} of {:.1f} MB  {} documents  {} tokens  {:.1f} MB/s",
-                              done / 1e6, static_cast<double>(at.bytes_total) / 1e6,
-                              with_commas(at.all.documents), with_commas(at.all.tokens),
-                              static_cast<double>(at.all.bytes) / 1e6 / line.seconds()));
+      const double total = static_cast<double>(std::max<uint64_t>(at.bytes_total, 1));
+      line.update(
+          done / total,
+          fmt::format("{:.0f} of {:.0f} MB  {} docs  {} tokens  {:.1f} MB/s", done / 1e6,
+                      total / 1e6, short_count(at.all.documents), short_count(at.all.tokens),
+                      static_cast<double>(at.all.bytes) / 1e6 / line.seconds()));
     };
     options.stop = [] { return interrupted != 0; };
     summary = build_dataset(tokenizer, options);

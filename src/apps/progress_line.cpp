@@ -11,7 +11,7 @@ namespace midfill {
 
 namespace {
 
-constexpr int kBarWidth = 24;
+constexpr int kBarWidth = 12;
 
 int terminal_width() {
   winsize size{};
@@ -61,6 +61,18 @@ void ProgressLine::say(std::string_view line) {
   const std::scoped_lock lock(mutex_);
   fmt::print(stderr, "{}{}\n", drawn_ ? "\r\x1b[K" : "", line);
   drawn_ = false;
+}
+
+std::string short_count(int64_t value) {
+  if (value < 1000) return std::to_string(value);
+  double shown = static_cast<double>(value);
+  const char* unit = "";
+  for (const char* larger : {"k", "M", "G", "T"}) {
+    if (shown < 999.95) break;
+    shown /= 1000;
+    unit = larger;
+  }
+  return fmt::format("{:.1f}{}", shown, unit);
 }
 
 std::string with_commas(int64_t value) {

@@ -19,6 +19,7 @@ constexpr std::string_view kMagic("MMIDIDX\0\0", 9);
 constexpr uint64_t kVersion = 1;
 constexpr uint64_t kHeaderBytes = 34;  // magic, version u64, type u8, N u64, D u64
 constexpr int kSmallVocab = 65500;     // below it GPT-NeoX stores u16
+constexpr int kLaterTokens = 16;       // sentinels may join a vocabulary after the data are made
 constexpr size_t kChunkBytes = 16384;  // of one read; a multiple of every token size
 
 // use(T()) with the C++ type T of stored ids. `type` is one of the six.
@@ -88,11 +89,11 @@ IndexedDataset IndexedDataset::open(const std::string& prefix, int vocab_size) {
   const InputFile index(idx_path(prefix));
   IndexedDataset dataset(prefix, InputFile(bin_path(prefix)));
   dataset.max_id_ = vocab_size > 0 ? vocab_size - 1 : std::numeric_limits<TokenId>::max();
-  dataset.read_index(index);
+  dataset.read_index(index, vocab_size);
   return dataset;
 }
 
-void IndexedDataset::read_index(const InputFile& index) {
+void IndexedDataset::read_index(const InputFile& index, int vocab_size) {
   const std::string& path = index.path();
   std::array<std::byte, kHeaderBytes> header{};
   const size_t got = index.read_some(0, header);
@@ -114,6 +115,12 @@ void IndexedDataset::read_index(const InputFile& index) {
           path, code);
   type_ = static_cast<TokenType>(code);
   const int token_bytes = bytes_of(type_);
+  const int64_t largest = with_type(
+      type_, []<typename T>(T) { return static_cast<int64_t>(std::numeric_limits<T>::max()); });
+  require(vocab_size <= 0 || vocab_size - 1 - kLaterTokens <= largest,
+          "{}: byte 17: type code {} holds ids up to {}, but the vocabulary has {}: made with "
+          "another tokenizer",
+          path, code, largest, vocab_size);
 
   // 4 + 8 bytes a sequence and 8 a document entry must fill the file exactly. The counts are
   // bounded before they are multiplied.

@@ -23,7 +23,7 @@ enum class TokenType : uint8_t { u8 = 1, i8 = 2, i16 = 3, i32 = 4, i64 = 5, u16 
 class IndexedDataset {
  public:
   // Throws Error (file, offset, found, expected). `vocab_size` > 0: ids are checked against it when
-  // read; otherwise they must be non-negative.
+  // read, and types too small for it are refused; otherwise ids must be non-negative.
   static IndexedDataset open(const std::string& prefix, int vocab_size = 0);
 
   int64_t n_sequences() const { return static_cast<int64_t>(starts_.size()) - 1; }
@@ -46,7 +46,7 @@ class IndexedDataset {
  private:
   IndexedDataset(std::string prefix, InputFile bin)
       : prefix_(std::move(prefix)), bin_(std::move(bin)) {}
-  void read_index(const InputFile& index);
+  void read_index(const InputFile& index, int vocab_size);
 
   std::string prefix_;
   InputFile bin_;

@@ -207,6 +207,17 @@ TEST_F(Build, RefusesWhatCannotWork) {
   EXPECT_SAYS(refusal(how), "No such file or directory");
 }
 
+TEST_F(Build, RefusesATokenizerWithoutEod) {
+  write_text(in_ / "a.jsonl", json_lines({"a"}));
+  std::string json = small_tokenizer().to_json();
+  const std::string eod = "<|endoftext|>";
+  for (size_t at; (at = json.find(eod)) != std::string::npos;)
+    json.replace(at, eod.size(), "<|x|>");
+  const auto without = Tokenizer::from_json(json, "without.json");
+  EXPECT_SAYS(error_of([&] { build_dataset(without, options()); }), "has no <|endoftext|>");
+  EXPECT_EQ(outputs(), std::set<std::string>{});
+}
+
 TEST_F(Build, StopsWhenAsked) {
   write_text(in_ / "a.jsonl", json_lines({"a"}));
   BuildOptions how = options();

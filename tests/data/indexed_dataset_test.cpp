@@ -182,6 +182,13 @@ TEST_F(Dataset, RefusesIdsOutsideTheVocabularyWhenRead) {
   EXPECT_SAYS(error_of([&] { wide.read(2, ids); }), "token 3 is -1");
 }
 
+TEST_F(Dataset, RefusesATypeTooSmallForTheVocabulary) {
+  const std::string prefix = write({});
+  EXPECT_EQ(IndexedDataset::open(prefix, 65536 + 3).n_tokens(), 5);  // sentinels came later
+  EXPECT_SAYS(error_of([&] { IndexedDataset::open(prefix, 100'000); }),
+              "type code 8 holds ids up to 65535, but the vocabulary has 100000");
+}
+
 TEST_F(Dataset, RefusesARangeOutside) {
   const auto data = IndexedDataset::open(write({}));
   std::vector<TokenId> ids(3);
