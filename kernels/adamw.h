@@ -16,13 +16,16 @@ struct DecaySpan {
 
 // One AdamW update of all parameters, over the flat arenas.
 //   g = grad_scale * grads;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-//   params = params * (1 - lr * weight_decay) - lr * (m / (1 - beta1^step)) / (sqrt(v / (1 -
-//   beta2^step)) + eps)
+//   mhat = m / (1 - beta1^step);  vhat = v / (1 - beta2^step)
+//   params = params - lr * (weight_decay * params + mhat / (sqrt(vhat) + eps))
 // shapes   params, m, v, grads (n); `decay` covers disjoint ascending spans, elements outside them
-// do not change dtypes   f32 writes   params, m, v updated in place; grads only read numerics bias
-// corrections in double; element-wise, so bit-identical always accuracy vs double: 1e-6 relative to
-// the size of the update cost     reads 4*n, writes 3*n elements; memory bound source   Loshchilov,
-// Hutter, "Decoupled weight decay regularization", 2019
+//          do not change
+// dtypes   f32
+// writes   params, m, v updated in place; grads only read; no two may overlap
+// numerics bias corrections in double; element-wise, so bit-identical always; NaN in, NaN out
+// accuracy vs double: half an ulp of the parameter + 1e-6 * lr a step
+// cost     reads 4*n, writes 3*n elements; memory bound
+// source   Loshchilov, Hutter, "Decoupled weight decay regularization", 2019
 struct AdamW {
   Tensor params, m, v;               // in, out
   Tensor grads;                      // in

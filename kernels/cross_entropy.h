@@ -8,22 +8,21 @@
 namespace midfill {
 
 // Softmax cross-entropy over the first `vocab` of Vp columns; the padded rest is masked out of the
-// softmax.
+// softmax, whatever it holds.
 //   loss[n]      = log sum_{v < vocab} exp(logits[n,v]) - logits[n,targets[n]]
-//   dlogits[n,v] = weights[n] * (softmax(logits[n])[v] - [v == targets[n]])   for v < vocab, 0 in
-//   padded columns
-// shapes   loss, targets, weights (N)   logits, dlogits (N,Vp), vocab <= Vp
+//   dlogits[n,v] = weights[n] * (softmax(logits[n])[v] - [v == targets[n]])   for v < vocab,
+//                  0 in padded columns
+// shapes   loss, targets, weights (N)   logits, dlogits (N,Vp), 1 <= vocab <= Vp
 // dtypes   targets i32, the rest f32
 // writes   loss overwritten (not weighted; 0 where the weight is 0); dlogits (optional)
-// overwritten, may be the same
-//          tensor as logits. Without dlogits the logits are only read.
-// errors   a target outside [0,vocab) with a weight other than 0 throws and names the row
-// numerics maximum subtracted, sums in f32 per lane and f64 across; a row is one thread's:
-// bit-identical always;
-//          NaN or +inf among the logits gives a NaN loss. A row of weight 0 gets dlogits of exactly
-//          0.
-// accuracy vs double: loss 2e-6 absolute + relative, dlogits 1e-6 absolute
-// cost     reads 2*N*Vp, writes N*Vp elements; memory bound
+//          overwritten, may be the same tensor as logits. Without dlogits the logits are only read.
+// errors   a target outside [0,vocab) with a weight other than 0 throws before anything is written
+//          and names the row
+// numerics maximum subtracted, sums in f32 over 1024 columns and f64 across; a row is one thread's:
+//          bit-identical always; NaN or +inf among the logits gives a NaN loss. A row of weight 0
+//          gets dlogits of exactly 0.
+// accuracy vs double: loss 2e-6 absolute + relative, dlogits 1e-6 * weight absolute
+// cost     reads 2*N*Vp, writes N*Vp elements; memory bound on a GPU, arithmetic bound on a CPU
 struct CrossEntropy {
   Tensor loss;                      // out
   Tensor dlogits;                   // out, optional

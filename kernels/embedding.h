@@ -10,7 +10,7 @@ namespace midfill {
 // dtypes   ids i32, the rest f32
 // layout   contiguous
 // writes   y overwritten; must not overlap table
-// errors   an id outside [0,V) throws and names the row
+// errors   an id outside [0,V) throws before anything is written and names the row
 // numerics exact copy
 // cost     reads and writes N*C elements; memory bound
 struct EmbeddingForward {
@@ -24,6 +24,7 @@ struct EmbeddingForward {
 // shapes   dtable (V,C)   dy (N,C)   ids (N)
 // dtypes   ids i32, the rest f32
 // writes   dtable added to
+// errors   an id outside [0,V) throws before anything is written and names the row
 // numerics rows of one id are summed in ascending n: bit-identical whatever the thread count
 // accuracy vs double: 1e-6 relative to the sum of magnitudes
 // cost     reads N*C, reads and writes at most N*C elements; memory bound

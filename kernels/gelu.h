@@ -24,12 +24,13 @@ struct GeluForward {
   void run(Cpu& cpu) const;
 };
 
-// dx = dy * gelu'(x + bias);  dbias += sum over rows of dx (when bias is given).
+// dx = dy * gelu'(x + bias);  dbias += sum over rows of dx. bias and dbias go together.
 // shapes   dx, dy, x (N,F)   bias, dbias (F)
 // dtypes   f32
 // writes   dx overwritten, may be the same tensor as dy; dbias added to
-// numerics dx element-wise; dbias in a fixed order at a given thread count
-// accuracy vs double: 2e-6 absolute + 2e-6 relative (dx); 2e-6 of the sum of magnitudes (dbias)
+// numerics dx element-wise, dbias in blocks of rows of a fixed size: bit-identical whatever the
+//          thread count; NaN in, NaN out; the derivative at +-inf as the limit
+// accuracy vs double, per |dy|: 2e-6 absolute + 2e-6 relative (dx), and its sum (dbias)
 // cost     reads 2*N*F, writes N*F elements
 struct GeluBackward {
   Tensor dx, dbias;    // out; in, out (optional, goes with bias)

@@ -20,14 +20,48 @@ void expect_gemm_dims(const char* op, int64_t N, int64_t I, int64_t O) {
           I, O, kLimit);
 }
 
-// OpenBLAS takes its thread count from OpenMP's.
-void gemm(const Cpu& cpu, CBLAS_TRANSPOSE transpose_a, CBLAS_TRANSPOSE transpose_b, int64_t m,
-          int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
+// A matrix as the library sees it: its rows, or its columns where it is transposed.
+struct Operand {
+  const float* data;
+  int64_t stride;  // of the matrix in memory
+  bool transposed = false;
+
+  const float* rows_from(int64_t row) const { return data + (transposed ? row : row * stride); }
+  const float* columns_from(int64_t column) const {
+    return data + (transposed ? column * stride : column);
+  }
+};
+
+// c (m,n) = a (m,k) b (k,n) + beta c, split over the threads along the longer side of c, each part
+// a product on one thread, which packs the whole of the smaller operand for itself. OpenBLAS's own
+// threads share the packing and spin for each other: no faster on idle cores, and slower by a third
+// on cores that something else wants as well.
+void gemm(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& b,
           float beta, float* c) {
-  omp_set_num_threads(cpu.threads());
-  cblas_sgemm(CblasRowMajor, transpose_a, transpose_b, static_cast<int>(m), static_cast<int>(n),
-              static_cast<int>(k), 1.0f, a, static_cast<int>(lda), b, static_cast<int>(ldb), beta,
-              c, static_cast<int>(n));
+  constexpr int64_t kGrain = 32;
+  const auto multiply = [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    float* out = c + row * n + column;
+    const float *left = a.rows_from(row), *right = b.columns_from(column);
+    // One row, a decoding step: the matrix-vector product reads b once, without packing it.
+    if (rows == 1 && !a.transposed)
+      cblas_sgemv(CblasRowMajor, b.transposed ? CblasNoTrans : CblasTrans,
+                  static_cast<int>(b.transposed ? columns : k),
+                  static_cast<int>(b.transposed ? k : columns), 1.0f, right,
+                  static_cast<int>(b.stride), left, 1, beta, out, 1);
+    else
+      cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
+                  b.transposed ? CblasTrans : CblasNoTrans, static_cast<int>(rows),
+                  static_cast<int>(columns), static_cast<int>(k), 1.0f, left,
+                  static_cast<int>(a.stride), right, static_cast<int>(b.stride), beta, out,
+                  static_cast<int>(n));
+  };
+  omp_set_num_threads(cpu.threads());  // for a product too small to be split
+  if (m >= n)
+    parallel_ranges(cpu, m, kGrain,
+                    [&](int64_t begin, int64_t end) { multiply(begin, end - begin, 0, n); });
+  else
+    parallel_ranges(cpu, n, kGrain,
+                    [&](int64_t begin, int64_t end) { multiply(0, m, begin, end - begin); });
 }
 
 }  // namespace
@@ -73,8 +107,7 @@ void LinearForward::run(Cpu& cpu) const {
       }
     });
   }
-  gemm(cpu, CblasNoTrans, CblasTrans, N, O, I, x.as<float>(), I, w.as<float>(), I,
-       add || past ? 1.0f : 0.0f, out);
+  gemm(cpu, N, O, I, {x.as<float>(), I}, {w.as<float>(), I, true}, add || past ? 1.0f : 0.0f, out);
 }
 
 void LinearBackward::check() const {
@@ -119,9 +152,8 @@ void LinearBackward::run(Cpu& cpu) const {
     });
     add_column_sums(cpu, sums, blocks, O, dbias.as<float>());
   }
-  gemm(cpu, CblasTrans, CblasNoTrans, O, I, N, grad, O, x.as<float>(), I, 1.0f, dw.as<float>());
-  if (dx)
-    gemm(cpu, CblasNoTrans, CblasNoTrans, N, I, O, grad, O, w.as<float>(), I, 0.0f, dx.as<float>());
+  gemm(cpu, O, I, N, {grad, O, true}, {x.as<float>(), I}, 1.0f, dw.as<float>());
+  if (dx) gemm(cpu, N, I, O, {grad, O}, {w.as<float>(), I}, 0.0f, dx.as<float>());
 }
 
 }  // namespace midfill

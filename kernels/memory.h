@@ -13,7 +13,7 @@ struct Fill {
   void run(Cpu& cpu) const;
 };
 
-// y = x, same dtype and shape. y overwritten; must not overlap x.
+// y = x, same dtype and shape, any dtype. y overwritten; must not overlap x.
 struct Copy {
   Tensor y;  // out
   Tensor x;  // in
