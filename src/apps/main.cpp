@@ -13,6 +13,9 @@ int main(int argc, char** argv) {
   try {
     midfill::add_bench(app, run);
     midfill::add_data(app, run);
+    midfill::add_export(app, run);
+    midfill::add_import(app, run);
+    midfill::add_score(app, run);
     midfill::add_tokenizer(app, run);
     app.parse(argc, argv);
     return run();

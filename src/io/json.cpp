@@ -19,6 +19,9 @@ std::string without_tag(const std::string& message) {
 Json parse_json(std::string_view text, std::string_view origin, int max_depth) {
   require(!text.starts_with("\xEF\xBB\xBF"),
           "{}: starts with a byte order mark, expected plain UTF-8 JSON", origin);
+  // nlohmann takes a NUL for the end of the text and would ignore what follows.
+  require(text.find('\0') == text.npos, "{}: not valid JSON: a NUL byte at byte {}", origin,
+          text.find('\0'));
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
     using Event = Json::parse_event_t;

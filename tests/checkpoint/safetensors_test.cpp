@@ -164,6 +164,7 @@ TEST_F(Safetensors, RefusesBrokenHeaders) {
   EXPECT_THAT(refused(file_of("[1]", 8)), HasSubstr("does not start with '{'"));
   EXPECT_THAT(refused(file_of(good + "\n", 8)), HasSubstr("does not end with '}' and spaces"));
   EXPECT_THAT(refused(file_of(good + std::string(1, '\0'), 8)), HasSubstr("does not end with"));
+  EXPECT_THAT(refused(file_of(good + std::string("\0x}", 3), 8)), HasSubstr("NUL"));
   EXPECT_THAT(refused(file_of("{\"a\":}", 8)), HasSubstr("not valid JSON"));
   EXPECT_THAT(refused(file_of("{\"\xff\":1}", 8)), HasSubstr("not valid JSON"));
   EXPECT_THAT(refused(file_of(good.substr(0, good.size() - 1) + "," + good.substr(1), 8)),

@@ -23,6 +23,7 @@ TEST(Json, RefusesWhatIsNotStrict) {
   EXPECT_NE(error_of("{\"a\": 1e999}").find("1e999"), std::string::npos);
   EXPECT_NE(error_of("").find("not valid JSON"), std::string::npos);
   EXPECT_NE(error_of("{} {}").find("not valid JSON"), std::string::npos);
+  EXPECT_NE(error_of(std::string("{}\0{", 4)).find("a NUL byte at byte 2"), std::string::npos);
   EXPECT_NE(error_of(std::string(100000, '[')).find("nested deeper"), std::string::npos);
   EXPECT_NE(error_of("{\"a\": \"\xff\"}").find("not valid JSON"), std::string::npos);
 }
