@@ -50,7 +50,9 @@ class Reader {
     require(json_[key].is_string(), "{}: \"{}\" is {}, expected a string", origin_, key, text(key));
     return json_[key].get<std::string>();
   }
+  // The value as it stands, for messages.
   std::string text(const char* key) const {
+    if (!json_.contains(key)) return "absent";
     return json_[key].dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 80);
   }
   const std::string& origin() const { return origin_; }
@@ -109,7 +111,7 @@ ModelConfig read_hf_config(const fs::path& directory) {
   const Reader read(json, origin);
   require(read.word("model_type", "") == "gpt_neox",
           "{}: \"model_type\" is {}, expected \"gpt_neox\" (GPTNeoXForCausalLM)", origin,
-          read.has("model_type") ? read.text("model_type") : "absent");
+          read.text("model_type"));
   require(read.flag("attention_bias", true),
           "{}: \"attention_bias\" is false, expected true: midfill's attention has biases", origin);
   for (const char* key : {"attention_dropout", "hidden_dropout"})

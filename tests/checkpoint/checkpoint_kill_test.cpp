@@ -41,13 +41,19 @@ std::vector<fs::path> entries(const fs::path& run, const std::string& prefix) {
 
 TEST(CheckpointKill, NewestIsAlwaysWhole) {
   const test::TemporaryDirectory run;
-  ASSERT_EQ(wait_for(start_writer(run.path(), "1")), 0);
+  // The kills fall within the time that a start and four checkpoints take on this machine.
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_EQ(wait_for(start_writer(run.path(), "4")), 0);
+  const auto longest = static_cast<uint64_t>(
+      std::chrono::microseconds(std::chrono::duration_cast<std::chrono::microseconds>(
+                                    std::chrono::steady_clock::now() - start))
+          .count());
   Rng rng(7, Purpose::kTest);
-  int64_t last = 1, advanced = 0, interrupted = 0;
+  int64_t last = 4, advanced = 0, interrupted = 0;
   for (int round = 0; round < 60; ++round) {
     const pid_t writer = start_writer(run.path(), "1000000");
     ASSERT_GT(writer, 0);
-    std::this_thread::sleep_for(std::chrono::microseconds(rng.below(60'000)));
+    std::this_thread::sleep_for(std::chrono::microseconds(rng.below(longest)));
     ASSERT_EQ(::kill(writer, SIGKILL), 0);
     const int status = wait_for(writer);
     ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended by itself in round " << round;
