@@ -14,7 +14,9 @@ int main(int argc, char** argv) {
     midfill::add_bench(app, run);
     midfill::add_data(app, run);
     midfill::add_export(app, run);
+    midfill::add_generate(app, run);
     midfill::add_import(app, run);
+    midfill::add_infill(app, run);
     midfill::add_score(app, run);
     midfill::add_tokenizer(app, run);
     app.parse(argc, argv);

@@ -9,35 +9,50 @@
 
 namespace midfill {
 
-// Caches for `batch` sequences of up to n_ctx positions, all at the same length. The model must
-// outlive it.
+// Caches for sequences of up to n_ctx positions, all at the same length. The model must outlive it.
+// Memory is set aside for `batch` whole contexts, but only what sequences grow into is ever
+// touched.
 class Decoder {
  public:
+  // Throws Error where batch < 1.
   Decoder(const Gpt& model, int batch);
 
-  int batch() const { return batch_; }
+  int batch() const { return batch_; }  // sequences now: one at first
+  int max_batch() const { return max_batch_; }
   int64_t length() const { return length_; }  // positions in the caches
-  void reset() { length_ = 0; }
+  // Back to the first `length` positions of sequence 0, which alone remains. Throws Error above
+  // length().
+  void rewind(int64_t length);
 
-  // Appends T new tokens to each sequence, ids (batch*T) row by row, and gives the logits that
-  // follow the last one: (batch, vocab_size), valid until the next call. Throws where length() + T
-  // > n_ctx.
+  // Appends T >= 1 new tokens to each sequence, ids (batch,T), and gives the logits that follow the
+  // last one: (batch, vocab_size), valid until the next call. Throws Error where length() + T >
+  // n_ctx or an id is outside the vocabulary.
   std::span<const float> append(std::span<const int32_t> ids);
 
-  // Copies sequence 0's cache to all others, after a prompt was appended to it alone with
-  // `append_first`.
-  std::span<const float> append_first(std::span<const int32_t> ids);
-  void broadcast_first();
+  // Sequence 0 becomes `batch` equal ones: a shared prompt is computed once. Throws Error above
+  // max_batch().
+  void broadcast(int batch);
+  // Keeps these sequences, ascending, and forgets the others.
+  void keep(std::span<const int> sequences);
 
  private:
-  std::span<const float> run(std::span<const int32_t> ids, int batch);
+  void block(size_t layer, int64_t T);
+  std::span<const float> head(int64_t T);
+  void copy_sequence(int from, int to);
+  Tensor rows(const Tensor& t) const { return t.rows(0, n_); }
 
   const Gpt* model_;
-  int batch_;
+  int max_batch_, batch_ = 1;
   int64_t length_ = 0;
   Buffer memory_;
-  std::vector<Tensor> k_, v_;  // per layer (batch,NH,n_ctx,HS)
-  std::vector<float> logits_;
+  std::vector<Tensor> k_, v_;  // per layer (max_batch,NH,n_ctx,HS)
+
+  // Activations, of which the first n_ = batch * T rows are in use.
+  int64_t max_rows_, n_ = 0;
+  std::vector<int32_t> ids_;            // (N)
+  Tensor x_, norm_, mean_, rstd_;       // (N,C) (N,C) (N) (N)
+  Tensor qkv_, attention_, up_, gelu_;  // (N,3C) (N,C) (N,F) (N,F)
+  Tensor logits_;                       // (max_batch,Vp)
 };
 
 }  // namespace midfill

@@ -1,0 +1,92 @@
+#include "src/infer/infill.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <span>
+
+#include "kernels/common/check.h"
+
+namespace midfill {
+
+namespace {
+
+using Ids = std::vector<TokenId>;
+
+constexpr int64_t kSentinels = 3;  // PRE, SUF, MID
+constexpr std::string_view kMark = "<FILL>";
+
+int64_t line_of(std::string_view text, size_t at) {
+  return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+}
+
+}  // namespace
+
+InfillPrompt infill_prompt(const Tokenizer& tokenizer, std::string_view prefix_text,
+                           std::string_view suffix_text, int64_t max_tokens,
+                           const InfillOptions& options) {
+  const Sentinels& ids = tokenizer.sentinels();
+  require(ids.suf >= 0 && ids.pre >= 0 && ids.mid >= 0 && ids.eod >= 0,
+          "infill: the tokenizer lacks one of <|SUF|> ({}), <|PRE|> ({}), <|MID|> ({}), "
+          "<|endoftext|> ({})",
+          ids.suf, ids.pre, ids.mid, ids.eod);
+  const Ids prefix_ids = tokenizer.encode(prefix_text, {.match_special = false});
+  const Ids suffix_ids = tokenizer.encode(suffix_text, {.match_special = false});
+  const auto p = static_cast<int64_t>(prefix_ids.size());
+  const auto s = static_cast<int64_t>(suffix_ids.size());
+
+  const int64_t room = max_tokens - kSentinels - (options.document_start ? 1 : 0);
+  require(room >= std::min<int64_t>(1, p + s),
+          "infill: a prompt of at most {} tokens has no room for text beside its sentinels",
+          max_tokens);
+  // What one of them leaves of its half is the other's.
+  const int64_t kept_prefix = std::min(p, std::max(room - s, (room + 1) / 2));
+  const int64_t kept_suffix = std::min(s, room - kept_prefix);
+  const auto prefix = std::span(prefix_ids).last(static_cast<size_t>(kept_prefix));
+  const auto suffix = std::span(suffix_ids).first(static_cast<size_t>(kept_suffix));
+
+  InfillPrompt prompt{
+      .tokens = {}, .dropped_prefix = p - kept_prefix, .dropped_suffix = s - kept_suffix};
+  const auto add = [&](std::initializer_list<TokenId> sentinels, std::span<const TokenId> text) {
+    prompt.tokens.insert(prompt.tokens.end(), sentinels);
+    prompt.tokens.insert(prompt.tokens.end(), text.begin(), text.end());
+  };
+  if (options.document_start) add({ids.eod}, {});
+  switch (options.mode) {
+    case SegmentKind::psm:
+      add({ids.pre}, prefix), add({ids.suf}, suffix), add({ids.mid}, {});
+      break;
+    case SegmentKind::spm1:
+      add({ids.suf}, suffix), add({ids.pre}, prefix), add({ids.mid}, {});
+      break;
+    case SegmentKind::spm2:
+      add({ids.pre, ids.suf}, suffix), add({ids.mid}, prefix);
+      break;
+    case SegmentKind::ar:
+      fail("infill: mode ar has no middle");
+  }
+  return prompt;
+}
+
+SegmentKind infill_mode(std::string_view name) {
+  for (SegmentKind mode : {SegmentKind::psm, SegmentKind::spm1, SegmentKind::spm2})
+    if (name == name_of(mode)) return mode;
+  fail("mode {}: expected psm, spm1 or spm2", name);
+}
+
+SegmentKind usual_mode(const FimConfig& fim) {
+  if (fim.spm1 > fim.psm && fim.spm1 >= fim.spm2) return SegmentKind::spm1;
+  return fim.spm2 > fim.psm ? SegmentKind::spm2 : SegmentKind::psm;
+}
+
+Hole split_at_mark(std::string_view text, std::string_view origin) {
+  const size_t at = text.find(kMark);
+  require(at != std::string_view::npos, "{}: no {} mark, expected one where the middle is missing",
+          origin, kMark);
+  const size_t again = text.find(kMark, at + kMark.size());
+  if (again != std::string_view::npos)
+    fail("{}: {} marks in lines {} and {}, expected one", origin, kMark, line_of(text, at),
+         line_of(text, again));
+  return {std::string(text.substr(0, at)), std::string(text.substr(at + kMark.size()))};
+}
+
+}  // namespace midfill
