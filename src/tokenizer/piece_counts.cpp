@@ -91,8 +91,9 @@ void count_lines(const File& file, size_t begin, size_t end, PieceCounts& counts
     const size_t newline = std::min(text.find('\n', at), end);
     const std::string_view line = text.substr(at, newline - at);
     const auto refuse = [&](std::string_view why) {
+      const auto line_begin = text.begin() + (line.data() - text.data());
       fail("{}: line {}: {}", file.map.path().string(),
-           1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n'), why);
+           1 + std::count(text.begin(), line_begin, '\n'), why);
     };
     at = newline + 1;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;

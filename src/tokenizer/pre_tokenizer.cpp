@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 
@@ -117,7 +118,10 @@ std::string to_pcre2(std::string_view pattern, std::string_view origin) {
       } else if (escaped != '\0' &&
                  (std::string_view("pPrntfdD").find(escaped) != std::string_view::npos ||
                   std::ispunct(static_cast<unsigned char>(escaped)))) {
-        out += rest.substr(0, 2);
+        const bool property = (escaped == 'p' || escaped == 'P') && rest.substr(2).starts_with("{");
+        const size_t length = property ? std::min(rest.find('}'), rest.size() - 1) + 1 : 2;
+        out += rest.substr(0, length);
+        i += length - 2;
       } else {
         refuse(rest.substr(0, 2));
       }
@@ -210,10 +214,10 @@ void PreTokenizer::split_from(size_t index, std::string_view text,
     case PreTokenizerStep::Kind::digits:
       for (size_t at = 0; at < text.size();) {
         const size_t begin = at;
-        const bool number = next_class(text, at) == Class::number;
+        const bool number = unicode::is_numeric(unicode::next(text, at));
         while (at < text.size() && !(number && step.individual_digits)) {
           size_t after = at;
-          if ((next_class(text, after) == Class::number) != number) break;
+          if (unicode::is_numeric(unicode::next(text, after)) != number) break;
           at = after;
         }
         cut(text.substr(begin, at - begin));

@@ -18,6 +18,7 @@ constexpr char32_t kEnd = 0x110000;
 // Bits of a table entry, above the two of Class.
 constexpr uint8_t kNfcUnsafe = 4;  // may change, or change what stands before it, under NFC
 constexpr uint8_t kWord = 8;
+constexpr uint8_t kNumeric = 16;
 
 struct Range {
   char32_t first, last;
@@ -71,9 +72,9 @@ uint8_t category_bits(utf8proc_category_t category) {
       return bits(Class::letter, kWord);
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-      return bits(Class::number, kWord);
+      return bits(Class::number, kWord | kNumeric);
     case UTF8PROC_CATEGORY_NO:
-      return bits(Class::number);
+      return bits(Class::number, kNumeric);
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
     case UTF8PROC_CATEGORY_ME:
@@ -174,6 +175,10 @@ Class class_of(char32_t c) {
 
 bool is_word(char32_t c) {
   return table()[c] & kWord;
+}
+
+bool is_numeric(char32_t c) {
+  return table()[c] & kNumeric;
 }
 
 void append_utf8(std::string& out, char32_t c) {

@@ -15,6 +15,9 @@ enum class Class : uint8_t { other, letter, number, space };  // neither, \p{L},
 Class class_of(char32_t c);
 // Letters, marks, decimal digits, connectors: the `\w` that `single_word` of added tokens asks.
 bool is_word(char32_t c);
+// Numbers as the `Digits` pre-tokenizer knows them: with those of Unicode 15, which the patterns do
+// not know.
+bool is_numeric(char32_t c);
 
 // The code point at text[at] of well-formed UTF-8; moves `at` past it.
 inline char32_t next(std::string_view text, size_t& at) {
