@@ -41,8 +41,10 @@ std::vector<fs::path> weight_files(const fs::path& directory) {
   std::error_code ignored;
   if (fs::exists(directory / kWeights, ignored)) return {directory / kWeights};
   const std::string origin = (directory / kIndex).string();
-  require(fs::exists(directory / kIndex, ignored), "{}: neither {} nor {}", directory.string(),
-          kWeights, kIndex);
+  require(fs::exists(directory / kIndex, ignored),
+          "{}: neither {} nor {} (pytorch_model.bin is not read: a pickle can run code; "
+          "transformers converts it with save_pretrained(..., safe_serialization=True))",
+          directory.string(), kWeights, kIndex);
   const Json index = parse_json(read_file(directory / kIndex, kMaxIndexBytes), origin);
   require(index.is_object() && index.contains("weight_map") && index["weight_map"].is_object(),
           "{}: no object \"weight_map\"", origin);

@@ -10,12 +10,13 @@
 
 namespace midfill {
 
+// Whether config.json stands beside weights of a Hugging Face model.
 bool is_hf_directory(const std::filesystem::path& directory);
 
 // Reads config.json. vocab_size is the number of rows of the embedding, whatever the tokenizer
 // holds: each row takes part in the softmax, as in transformers. Refuses what the model cannot do
 // (another architecture, attention without biases, scaled rotary positions, other activations) with
-// the key, what was found and what was expected.
+// the key, what was found and what was expected. Dropout is ignored: it has no part in inference.
 ModelConfig read_hf_config(const std::filesystem::path& directory);
 
 // Reads model.safetensors, or the shards of model.safetensors.index.json; F32, F64, F16, BF16. Old

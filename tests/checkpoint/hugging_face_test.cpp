@@ -119,7 +119,6 @@ TEST_F(HuggingFace, RefusesConfigurations) {
               HasSubstr("expected unscaled positions"));
   EXPECT_THAT(config_refused("hidden_act", "relu"), HasSubstr("\"hidden_act\" is \"relu\""));
   EXPECT_THAT(config_refused("hidden_act", 3), HasSubstr("expected a string"));
-  EXPECT_THAT(config_refused("hidden_dropout", 0.1), HasSubstr("no dropout"));
   EXPECT_THAT(config_refused("num_attention_heads", 3), HasSubstr("does not divide"));
   EXPECT_THAT(config_refused("rotary_pct", 0.9), HasSubstr("turns 3 of 4 dims"));
   EXPECT_THAT(config_refused("rotary_pct", 0.1), HasSubstr("turns 0 of 4 dims"));
@@ -186,6 +185,12 @@ TEST_F(HuggingFace, LoadsOneFileOrShards) {
   test::write_text(directory_ / "model.safetensors.index.json", "{\"weight_map\":[]}");
   EXPECT_THAT(error_of([&] { load_hf_weights(directory_.path(), loaded_.model); }),
               HasSubstr("no object \"weight_map\""));
+}
+
+TEST_F(HuggingFace, PicklesAreRefusedByName) {
+  test::write_text(directory_ / "pytorch_model.bin", "x");
+  EXPECT_THAT(error_of([&] { WeightsSource::open(directory_.path()).load_weights(loaded_.model); }),
+              HasSubstr("pytorch_model.bin is not read"));
 }
 
 TEST_F(HuggingFace, IgnoresOldBuffersAndNothingElse) {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 
 import torch
@@ -113,6 +114,28 @@ def test_sentinels(root):
     assert tokenizer("a<|MID|>")["input_ids"][-1] == rows + 2
 
 
+def test_20b_tokenizer(root):
+    """A model with the GPT-NeoX-20B tokenizer and Pythia's 50304 rows: sentinels take rows that were padding."""
+    original = os.path.join(os.environ.get("MIDFILL_TEST_DATA", ""), "20B_tokenizer.json")
+    if not os.path.exists(original):
+        print("skipped: no 20B_tokenizer.json in MIDFILL_TEST_DATA")
+        return
+    hf, run, out = (os.path.join(root, name) for name in ("hf", "run", "out"))
+    model = make_model(50304, **CASES[8])
+    model.save_pretrained(hf)
+    shutil.copy(original, os.path.join(hf, "tokenizer.json"))
+    midfill("import", "--from", hf, "--out", run)
+    batch = sequences(50304, LENGTHS)
+    check("20B", score(run, batch), reference_score(model, batch))
+    midfill("export", "--run", run, "--out", out)
+    check_export(out, model, batch)
+    ours, theirs = AutoTokenizer.from_pretrained(out), Tokenizer.from_file(original)
+    for text in TEXTS:
+        assert ours(text)["input_ids"] == theirs.encode(text).ids, text
+    assert ours.convert_tokens_to_ids(SENTINELS) == [50277, 50278, 50279]
+    assert ours("a<|PRE|>b")["input_ids"] == [66, 50278, 67]
+
+
 def test_refusals(root):
     """Bad input gets one line that names it, and leaves nothing behind."""
     hf, run = os.path.join(root, "hf"), os.path.join(root, "run")
@@ -153,6 +176,7 @@ tests += [
     test_directories_need_no_import,
     test_every_row_of_the_vocabulary_counts,
     test_sentinels,
+    test_20b_tokenizer,
     test_refusals,
 ]
 for test in tests:
