@@ -12,6 +12,7 @@
 #include "src/apps/progress_line.h"
 #include "src/data/build.h"
 #include "src/io/json.h"
+#include "src/io/units.h"
 
 namespace midfill {
 

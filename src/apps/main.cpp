@@ -13,12 +13,14 @@ int main(int argc, char** argv) {
   try {
     midfill::add_bench(app, run);
     midfill::add_data(app, run);
+    midfill::add_eval(app, run);
     midfill::add_export(app, run);
     midfill::add_generate(app, run);
     midfill::add_import(app, run);
     midfill::add_infill(app, run);
     midfill::add_score(app, run);
     midfill::add_tokenizer(app, run);
+    midfill::add_train(app, run);
     app.parse(argc, argv);
     return run();
   } catch (const CLI::ParseError& error) {

@@ -75,11 +75,4 @@ std::string short_count(int64_t value) {
   return fmt::format("{:.1f}{}", shown, unit);
 }
 
-std::string with_commas(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3)
-    digits.insert(static_cast<size_t>(at), 1, ',');
-  return digits;
-}
-
 }  // namespace midfill

@@ -31,7 +31,6 @@ class ProgressLine {
   Clock::time_point start_ = Clock::now(), last_ = start_;
 };
 
-std::string with_commas(int64_t value);  // "1,234,567"
 std::string short_count(int64_t value);  // "999", "1.2k", "34.5M", "6.7G"
 
 }  // namespace midfill

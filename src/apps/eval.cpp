@@ -1,0 +1,140 @@
+// midfill eval
+#include <cstdio>
+#include <memory>
+
+#include "kernels/common/check.h"
+#include "src/apps/apps.h"
+#include "src/checkpoint/model_source.h"
+#include "src/checkpoint/run_directory.h"
+#include "src/eval/evaluate.h"
+#include "src/io/json.h"
+
+namespace midfill {
+
+namespace {
+
+struct Options {
+  std::filesystem::path model;
+  std::vector<std::string> overrides;
+  std::string data, modes = "psm,spm1,spm2", device = "cpu";
+  int64_t samples = 0;
+  int batch = 8, threads = 0;
+  bool json = false;
+};
+
+std::vector<EvalStream> streams_of(const std::string& modes) {
+  bool psm = false, spm1 = false, spm2 = false;
+  for (const std::string& mode : CLI::detail::split(modes, ',')) {
+    require(mode.empty() || mode == "psm" || mode == "spm1" || mode == "spm2",
+            "--modes: found \"{}\", expected a list of psm, spm1, spm2", mode);
+    psm |= mode == "psm";
+    spm1 |= mode == "spm1";
+    spm2 |= mode == "spm2";
+  }
+  return streams_for(psm, spm1, spm2);
+}
+
+// The run's configuration; for a Hugging Face directory the model's and defaults.
+Config config_of(const Options& options, const ModelSource& source) {
+  Config config;
+  if (source.kind == ModelSource::Kind::run) config = read_run_config(source.directory);
+  config.model = source.model;
+  config = parse_config(to_json(config), source.directory.string(), options.overrides);
+  if (!options.data.empty()) config.data.valid = options.data;
+  if (options.samples > 0) config.eval.samples = options.samples;
+  return config;
+}
+
+void print_table(const std::vector<EvalResult>& results, const Config& config, bool is_run) {
+  const auto trained = is_run ? streams_for(config.fim) : streams_for(true, true, true);
+  std::printf("%-14s%10s%12s%14s%14s\n", "stream", "samples", "tokens", "nats/token", "bits/byte");
+  for (const EvalResult& r : results) {
+    const bool known = std::find(trained.begin(), trained.end(), r.stream) != trained.end();
+    std::printf("%-14s%10ld%12ld%14.4f%14.4f%s\n", std::string(name_of(r.stream)).c_str(),
+                static_cast<long>(r.samples), static_cast<long>(r.tokens), r.nats_per_token,
+                r.bits_per_byte, known ? "" : "  (mode not trained)");
+  }
+  std::printf(
+      "\nar: plain text. fim_*: every segment an infilling example, loss on all tokens. middle_*: "
+      "loss\n"
+      "on the middles alone, given prefix and suffix; middle_ar: the same tokens given the prefix "
+      "alone.\n");
+}
+
+void print_json(const std::vector<EvalResult>& results) {
+  Json out = Json::object();
+  for (const EvalResult& r : results)
+    out[std::string(name_of(r.stream))] = {{"nats_per_token", r.nats_per_token},
+                                           {"bits_per_byte", r.bits_per_byte},
+                                           {"tokens", r.tokens},
+                                           {"bytes", r.bytes},
+                                           {"samples", r.samples}};
+  std::printf("%s\n", out.dump().c_str());
+}
+
+int run_eval(const Options& options) {
+  require(!options.model.empty(), "eval: no model; expected --run DIR or --model DIR");
+  const std::vector<EvalStream> streams = streams_of(options.modes);
+  const ModelSource source = ModelSource::open(options.model);
+  const Config config = config_of(options, source);
+  const Evaluator evaluator(config, source.tokenizer, streams);
+  Device device(options.device, options.threads);
+  Gpt model(config.model,
+            {.max_batch = options.batch, .training = false, .head_chunk = config.train.head_chunk},
+            device);
+  source.load_weights(model);
+  if (source.kind == ModelSource::Kind::run)
+    std::fprintf(stderr, "%s on %s\n", source.checkpoint.c_str(), config.data.valid.c_str());
+  const auto results = evaluator.run(model, config.eval.samples, options.batch);
+  if (options.json)
+    print_json(results);
+  else
+    print_table(results, config, source.kind == ModelSource::Kind::run);
+  return 0;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Run& run) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("eval", "Losses on the frozen validation streams: AR, FIM, middle-only");
+  auto* directory = command->add_option_group("model");
+  directory
+      ->add_option("--run", options->model, "Run directory; its newest checkpoint that verifies")
+      ->type_name("DIR");
+  directory->add_option("--model", options->model, "The same, or a Hugging Face GPTNeoX directory")
+      ->type_name("DIR");
+  directory->require_option(1);
+  command
+      ->add_option("--data", options->data,
+                   "Prefix of the dataset (default: data.valid of the run)")
+      ->type_name("PREFIX");
+  command
+      ->add_option("--samples", options->samples,
+                   "Samples of each stream, at most (default: eval.samples of the run)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--modes", options->modes, "FIM modes, separated by commas")
+      ->type_name("LIST")
+      ->capture_default_str();
+  command->add_option("--set", options->overrides, "Override a key of the run's configuration")
+      ->type_name("KEY=VALUE")
+      ->take_all()
+      ->expected(1);
+  command->add_option("--batch", options->batch, "Samples at once")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command->add_option("--device", options->device, "cpu or cuda")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "CPU threads, 0 for all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->footer(
+      "Example:\n"
+      "  midfill eval --run runs/quickstart --samples 256\n"
+      "  midfill eval --model hf/my-model --data data/quickstart/valid --json");
+  command->callback([options, &run] { run = [options] { return run_eval(*options); }; });
+}
+
+}  // namespace midfill

@@ -1,0 +1,80 @@
+#include "src/eval/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "kernels/common/check.h"
+
+namespace midfill {
+
+Batch rows_of(const SampleBatch& batch, int64_t begin, int64_t rows) {
+  const auto view = [&](const auto& values) {
+    return Tensor::of(values.data() + begin * batch.n_ctx, {rows, batch.n_ctx});
+  };
+  return {.ids = view(batch.ids), .targets = view(batch.targets), .weights = view(batch.weights)};
+}
+
+std::vector<EvalStream> streams_for(bool psm, bool spm1, bool spm2) {
+  using enum EvalStream;
+  std::vector<EvalStream> out = {ar};
+  if (psm) out.push_back(fim_psm);
+  if (spm1) out.push_back(fim_spm1);
+  if (spm2) out.push_back(fim_spm2);
+  if (psm) out.push_back(middle_psm);
+  if (spm1) out.push_back(middle_spm1);
+  if (spm2) out.push_back(middle_spm2);
+  if (psm || spm1 || spm2) out.push_back(middle_ar);
+  return out;
+}
+
+std::vector<EvalStream> streams_for(const FimConfig& fim) {
+  const bool on = fim.rate > 0;
+  return streams_for(on && fim.psm > 0, on && fim.spm1 > 0, on && fim.spm2 > 0);
+}
+
+Evaluator::Evaluator(const Config& config, const Tokenizer& tokenizer,
+                     const std::vector<EvalStream>& kinds)
+    : tokenizer_(&tokenizer) {
+  require(!config.data.valid.empty(),
+          "data.valid is empty, expected the prefix of a dataset to evaluate on");
+  const auto dataset = std::make_shared<const IndexedDataset>(
+      IndexedDataset::open(config.data.valid, config.model.vocab_size));
+  for (const EvalStream kind : kinds)
+    streams_.push_back({kind, eval_stream(kind, config, tokenizer, dataset)});
+}
+
+std::vector<EvalResult> Evaluator::run(Gpt& model, int64_t samples, int64_t max_batch) const {
+  std::vector<EvalResult> results;
+  for (const Stream& stream : streams_)
+    results.push_back(run_stream(model, stream.kind, *stream.samples, samples, max_batch));
+  return results;
+}
+
+EvalResult Evaluator::run_stream(Gpt& model, EvalStream kind, const SampleStream& stream,
+                                 int64_t samples, int64_t max_batch) const {
+  EvalResult result;
+  result.stream = kind;
+  result.samples = std::min(samples, stream.size());
+  double nats = 0.0, weight = 0.0;
+  SampleBatch batch;
+  std::vector<float> losses;
+  for (int64_t first = 0; first < result.samples; first += max_batch) {
+    fill_batch(stream, first, std::min(max_batch, result.samples - first), batch);
+    losses.resize(batch.ids.size());
+    nats += model.forward(rows_of(batch, 0, batch.rows), losses);
+    weight += batch.total_weight;
+    for (size_t i = 0; i < batch.targets.size(); ++i) {
+      if (batch.weights[i] <= 0) continue;
+      const TokenId id = batch.targets[i];
+      ++result.tokens;
+      if (!tokenizer_->is_special(id))
+        result.bytes += static_cast<int64_t>(tokenizer_->bytes_of(id).size());
+    }
+  }
+  result.nats_per_token = nats / weight;
+  result.bits_per_byte = nats / std::numbers::ln2 / static_cast<double>(result.bytes);
+  return result;
+}
+
+}  // namespace midfill

@@ -1,0 +1,34 @@
+#include "src/train/peak.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "kernels/linear.h"
+#include "kernels/memory.h"
+
+namespace midfill {
+
+double measure_peak_tflops(Device& device) {
+  constexpr int64_t kSize = 1024;
+  constexpr double kFlop = 2.0 * kSize * kSize * kSize;
+  constexpr int kRuns = 8;
+  const Buffer memory(3 * kSize * kSize * sizeof(float));
+  auto* data = static_cast<float*>(memory.data());
+  const auto matrix = [&](int64_t i) {
+    return Tensor::of(data + i * kSize * kSize, {kSize, kSize});
+  };
+  const LinearForward product{
+      .y = matrix(0), .x = matrix(1), .w = matrix(2), .bias = {}, .residual = {}};
+  device.run(Fill{.y = product.x, .value = 0.5f});
+  device.run(Fill{.y = product.w, .value = 0.25f});
+  double best = 1e30;
+  for (int run = 0; run < kRuns; ++run) {
+    const auto start = std::chrono::steady_clock::now();
+    device.run(product);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::min(best, seconds.count());
+  }
+  return kFlop / best / 1e12;
+}
+
+}  // namespace midfill

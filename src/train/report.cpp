@@ -1,0 +1,63 @@
+#include "src/train/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "src/io/units.h"
+#include "src/model/parameters.h"
+
+namespace midfill {
+
+int64_t samples_per_step(const Config& config) {
+  return config.train.batch_tokens / config.model.n_ctx;
+}
+
+GptOptions training_options(const Config& config) {
+  const int64_t rows = std::min<int64_t>(config.train.micro_batch, samples_per_step(config));
+  return {
+      .max_batch = static_cast<int>(rows), .training = true, .head_chunk = config.train.head_chunk};
+}
+
+std::vector<std::string> describe(const Config& config) {
+  const ModelConfig& m = config.model;
+  const ParameterTable table(m);
+  const FlopsPerToken flops = flops_per_token(m);
+  std::vector<std::string> lines;
+  const auto add = [&](std::string_view name, const std::string& text) {
+    lines.push_back(fmt::format("{:<16}{}", name, text));
+  };
+
+  const int padded = m.padded_vocab() - m.vocab_size;
+  add("model",
+      fmt::format("{} layers, d_model {}, {} heads of {}, d_ff {}, n_ctx {}, vocabulary {}{}",
+                  m.n_layers, m.d_model, m.n_heads, m.head_size(), m.d_ff, m.n_ctx,
+                  with_commas(m.vocab_size),
+                  padded > 0 ? fmt::format(" padded to {}", with_commas(m.padded_vocab()))
+                             : std::string()));
+  add("parameters", fmt::format("{} ({} in matrix products)", with_commas(table.count()),
+                                with_commas(table.matmul_count())));
+  int64_t total = 0;
+  for (const MemoryLine& line : Gpt::memory(m, training_options(config))) {
+    add(total == 0 ? "memory" : "", fmt::format("{:>11}  {}", bytes_text(line.bytes), line.name));
+    total += line.bytes;
+  }
+  add("", fmt::format("{:>11}  in all", bytes_text(total)));
+  add("FLOPs per token",
+      fmt::format("{}FLOP causal (6N + 6LdT), {}FLOP full attention (6N + 12LdT)",
+                  si_text(flops.causal), si_text(flops.full)));
+  const double tokens =
+      static_cast<double>(config.train.steps) * static_cast<double>(config.train.batch_tokens);
+  add("batch",
+      fmt::format("{} tokens = {} samples, {} at once", with_commas(config.train.batch_tokens),
+                  with_commas(samples_per_step(config)), training_options(config).max_batch));
+  add("steps", with_commas(config.train.steps));
+  add("tokens",
+      fmt::format("{} ({}FLOP causal)",
+                  tokens < 9e18 ? with_commas(config.train.steps * config.train.batch_tokens)
+                                : fmt::format("{:.4g}", tokens),
+                  si_text(flops.causal * tokens)));
+  return lines;
+}
+
+}  // namespace midfill

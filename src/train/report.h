@@ -1,0 +1,21 @@
+// What a run is going to be, in words and numbers: printed at start-up and by `train --dry-run`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/config/config.h"
+#include "src/model/gpt.h"
+
+namespace midfill {
+
+// Samples of a step, and of its micro-batches (the last may be smaller).
+int64_t samples_per_step(const Config& config);
+GptOptions training_options(const Config& config);
+
+// Lines of the start-up table: model, parameters, memory by purpose, FLOPs per token in both
+// conventions, batch, steps, tokens. `config.model.vocab_size` is set. Allocates nothing.
+std::vector<std::string> describe(const Config& config);
+
+}  // namespace midfill

@@ -1,0 +1,92 @@
+#include "src/train/run_log.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "src/io/units.h"
+
+namespace midfill {
+
+RunLog::RunLog(const std::filesystem::path& run, const Config& config, int64_t step,
+               double peak_tflops)
+    : config_(config),
+      flops_(flops_per_token(config.model)),
+      peak_flops_(peak_tflops * 1e12),
+      text_(run / "log.txt"),
+      metrics_(run / "metrics.jsonl", step) {
+  if (config.log.tensorboard) tensorboard_.emplace(run / "tensorboard", step);
+}
+
+void RunLog::line(const std::string& text) {
+  std::fprintf(stderr, "%s\n", text.c_str());
+  text_.append(text + "\n");
+}
+
+void RunLog::step(const StepRecord& r) {
+  const double tokens_per_s = static_cast<double>(config_.train.batch_tokens) / r.seconds;
+  const double mfu = tokens_per_s * flops_.causal / peak_flops_;
+  const double mfu_full = tokens_per_s * flops_.full / peak_flops_;
+  const double data_wait = r.wait_seconds / r.seconds;
+  Json record = {{"step", r.step},       {"tokens", r.tokens},       {"loss", r.loss},
+                 {"lr", r.lr},           {"grad_norm", r.grad_norm}, {"tokens_per_s", tokens_per_s},
+                 {"mfu", mfu},           {"mfu_full", mfu_full},     {"data_wait", data_wait},
+                 {"dropped", r.dropped}, {"padded", r.padded},       {"skipped", r.skipped}};
+  if (r.verdict != Verdict::apply) record["skip_reason"] = name_of(r.verdict);
+  metrics_.write(record);
+  if (tensorboard_)
+    tensorboard_->scalars(r.step, {{"train/loss", r.loss},
+                                   {"train/lr", r.lr},
+                                   {"train/grad_norm", r.grad_norm},
+                                   {"train/skipped", static_cast<double>(r.skipped)},
+                                   {"train/tokens", static_cast<double>(r.tokens)},
+                                   {"runtime/tokens_per_s", tokens_per_s},
+                                   {"runtime/mfu", mfu},
+                                   {"runtime/data_wait", data_wait}});
+  seconds_ += r.seconds;
+  wait_seconds_ += r.wait_seconds;
+  ++steps_;
+  if (r.step % config_.log.every == 0 || r.step == config_.train.steps || r.step == 1) step_line(r);
+}
+
+void RunLog::step_line(const StepRecord& r) {
+  const double tokens_per_s = static_cast<double>(steps_ * config_.train.batch_tokens) / seconds_;
+  const double left =
+      static_cast<double>(config_.train.steps - r.step) * seconds_ / static_cast<double>(steps_);
+  const std::string total = fmt::format("{}", config_.train.steps);
+  std::string text = fmt::format(
+      "step {:>{}}/{}  loss {:.4f}  lr {:.2e}  norm {:.3f}  {}tok/s  MFU {:.1f}%  wait {:.1f}%  "
+      "ETA {}",
+      r.step, total.size(), total, r.loss, r.lr, r.grad_norm, si_text(tokens_per_s),
+      100 * tokens_per_s * flops_.causal / peak_flops_, 100 * wait_seconds_ / seconds_,
+      duration_text(left));
+  if (r.skipped > 0) text += fmt::format("  skipped {}", r.skipped);
+  line(text);
+  seconds_ = wait_seconds_ = 0.0;
+  steps_ = 0;
+}
+
+void RunLog::evaluation(int64_t step, int64_t tokens, const std::vector<EvalResult>& results) {
+  Json streams = Json::object();
+  std::vector<std::pair<std::string, double>> scalars;
+  for (const EvalResult& result : results) {
+    const std::string name(name_of(result.stream));
+    streams[name] = {{"nats_per_token", result.nats_per_token},
+                     {"bits_per_byte", result.bits_per_byte},
+                     {"tokens", result.tokens},
+                     {"samples", result.samples}};
+    scalars.emplace_back("eval/" + name + "/nats_per_token", result.nats_per_token);
+    scalars.emplace_back("eval/" + name + "/bits_per_byte", result.bits_per_byte);
+    line(fmt::format("eval {:>{}}  {:<12}{:8.4f} nats/token  {:8.4f} bits/byte  {} tokens", step,
+                     fmt::format("{}", config_.train.steps).size(), name, result.nats_per_token,
+                     result.bits_per_byte, with_commas(result.tokens)));
+  }
+  metrics_.write({{"step", step}, {"tokens", tokens}, {"eval", streams}});
+  if (tensorboard_) tensorboard_->scalars(step, scalars);
+}
+
+void RunLog::sync() {
+  metrics_.sync();
+}
+
+}  // namespace midfill

@@ -1,0 +1,112 @@
+#include "src/eval/evaluate.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "src/model/parameters.h"
+#include "tests/data/data_test_support.h"
+
+namespace midfill {
+namespace {
+
+using test::small_tokenizer;
+
+struct EvaluateTest : testing::Test {
+  EvaluateTest() : device("cpu", 1) {
+    config.model = {.n_layers = 1, .d_model = 16, .n_heads = 2, .d_ff = 32, .n_ctx = 48};
+    config.model.vocab_size = small_tokenizer().vocab_size();
+    config.data.valid = dir / "valid";
+    dataset = test::dataset_of(config.data.valid, small_tokenizer(),
+                               test::random_documents(small_tokenizer(), 5, 20, 200));
+    model.emplace(config.model, GptOptions{.max_batch = 4, .training = false, .head_chunk = 64},
+                  device);
+  }
+
+  test::TemporaryDirectory dir;
+  Config config;
+  Device device;
+  std::shared_ptr<const IndexedDataset> dataset;
+  std::optional<Gpt> model;
+};
+
+TEST(Evaluate, StreamsFollowTheModes) {
+  using enum EvalStream;
+  EXPECT_EQ(streams_for(false, false, false), (std::vector{ar}));
+  EXPECT_EQ(streams_for(true, false, true),
+            (std::vector{ar, fim_psm, fim_spm2, middle_psm, middle_spm2, middle_ar}));
+  FimConfig fim;
+  fim.psm = 0;
+  EXPECT_EQ(streams_for(fim), (std::vector{ar, fim_spm2, middle_spm2, middle_ar}));
+  fim.rate = 0;
+  EXPECT_EQ(streams_for(fim), (std::vector{ar}));
+}
+
+// With all weights zero every token costs log(vocabulary), whatever the stream.
+TEST_F(EvaluateTest, UniformModelCostsLogVocabulary) {
+  const Evaluator evaluator(config, small_tokenizer(), streams_for(true, true, true));
+  const double uniform = std::log(config.model.vocab_size);
+  for (const EvalResult& r : evaluator.run(*model, 6, 4)) {
+    EXPECT_FALSE(!(std::abs(r.nats_per_token - uniform) <= 1e-5)) << name_of(r.stream);
+    const double bits =
+        uniform / std::numbers::ln2 * static_cast<double>(r.tokens) / static_cast<double>(r.bytes);
+    EXPECT_FALSE(!(std::abs(r.bits_per_byte - bits) <= 1e-5)) << name_of(r.stream);
+    EXPECT_EQ(r.samples, 6);
+    EXPECT_GT(r.bytes, 0);
+  }
+}
+
+// Counted from the samples, one by one.
+TEST_F(EvaluateTest, CountsTokensAndBytesOfText) {
+  const Evaluator evaluator(config, small_tokenizer(),
+                            {EvalStream::fim_psm, EvalStream::middle_ar});
+  for (const EvalResult& r : evaluator.run(*model, 5, 2)) {
+    const auto stream = eval_stream(r.stream, config, small_tokenizer(), dataset);
+    int64_t tokens = 0, bytes = 0;
+    Sample sample;
+    for (int64_t i = 0; i < 5; ++i) {
+      stream->get(i, sample);
+      for (size_t t = 1; t < sample.tokens.size(); ++t) {
+        if (sample.weights[t] == 0) continue;
+        ++tokens;
+        if (!small_tokenizer().is_special(sample.tokens[t]))
+          bytes += std::ssize(small_tokenizer().bytes_of(sample.tokens[t]));
+      }
+    }
+    EXPECT_EQ(r.tokens, tokens);
+    EXPECT_EQ(r.bytes, bytes);
+  }
+}
+
+TEST_F(EvaluateTest, MiddlesAreTheSameInEveryOrder) {
+  const Evaluator evaluator(config, small_tokenizer(), streams_for(true, false, false));
+  const auto results = evaluator.run(*model, 1000, 3);
+  ASSERT_EQ(results.size(), 4u);
+  const EvalResult &psm = results[2], &plain = results[3];
+  EXPECT_EQ(psm.stream, EvalStream::middle_psm);
+  EXPECT_EQ(plain.stream, EvalStream::middle_ar);
+  EXPECT_EQ(psm.tokens, plain.tokens);
+  EXPECT_EQ(psm.bytes, plain.bytes);
+  EXPECT_LT(psm.samples, 1000) << "no more than the stream has";
+}
+
+TEST_F(EvaluateTest, BatchSizeDoesNotMatter) {
+  init_parameters(model->table(), config.model, 3, model->params());
+  const Evaluator evaluator(config, small_tokenizer(), streams_for(true, false, true));
+  const auto one = evaluator.run(*model, 7, 1), four = evaluator.run(*model, 7, 4);
+  ASSERT_EQ(one.size(), four.size());
+  for (size_t i = 0; i < one.size(); ++i) {
+    EXPECT_EQ(one[i].tokens, four[i].tokens);
+    EXPECT_FALSE(!(std::abs(one[i].nats_per_token - four[i].nats_per_token) <= 1e-5));
+  }
+}
+
+TEST_F(EvaluateTest, NamesWhatIsMissing) {
+  config.data.valid = "";
+  EXPECT_NE(test::error_of([&] {
+              Evaluator(config, small_tokenizer(), {EvalStream::ar});
+            }).find("data.valid is empty"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace midfill

@@ -1,0 +1,37 @@
+#include "src/train/train.h"
+
+#include "tests/support/test_support.h"
+
+namespace midfill {
+namespace {
+
+TEST(Resume, KeysThatMayChangeDoAndOthersAreRefused) {
+  Config run, wanted;
+  run.model.vocab_size = 300;  // resolved; the file that is given again says 0
+  wanted.train.threads = 3;
+  wanted.train.steps = 2000;
+  std::vector<std::string> notes;
+  const Config merged = merge_for_resume(run, wanted, notes);
+  EXPECT_EQ(merged.model.vocab_size, 300);
+  EXPECT_EQ(merged.train.steps, 2000);
+  EXPECT_EQ(notes, (std::vector<std::string>{"train.steps changes from 1000 to 2000",
+                                             "train.threads changes from 0 to 3"}));
+  wanted.optim.lr = 0.5;
+  EXPECT_EQ(test::error_of([&] { merge_for_resume(run, wanted, notes); }),
+            "optim.lr is 0.001 in the run, 0.5 was asked for: this key cannot change at resume; "
+            "start a new run");
+}
+
+TEST(Vocabulary, ComesFromTheTokenizerOrHoldsIt) {
+  Config config;
+  EXPECT_EQ(resolve_vocabulary(config, 300).model.vocab_size, 300);
+  config.model.vocab_size = 400;
+  EXPECT_EQ(resolve_vocabulary(config, 300).model.vocab_size, 400);
+  config.model.vocab_size = 299;
+  config.data.tokenizer = "t.json";
+  EXPECT_EQ(test::error_of([&] { resolve_vocabulary(config, 300); }),
+            "model.vocab_size is 299, expected at least the 300 ids of t.json (or 0)");
+}
+
+}  // namespace
+}  // namespace midfill
