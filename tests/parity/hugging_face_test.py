@@ -136,6 +136,48 @@ def test_20b_tokenizer(root):
     assert ours("a<|PRE|>b")["input_ids"] == [66, 50278, 67]
 
 
+def make_dataset(root, tokenizer):
+    text = os.path.join(root, "corpus.jsonl")
+    with open(text, "w") as file:
+        for i in range(200):
+            file.write(json.dumps({"text": f"{i} " + TEXTS[i % 3] * (1 + i % 4)}) + "\n")
+    midfill("data", "build", "--tokenizer", tokenizer, "--input", text, "--out", os.path.join(root, "data"))
+    return os.path.join(root, "data_train")
+
+
+def test_trained_runs(root):
+    """Runs that midfill trained, from nothing with a padded vocabulary and from an import, mean the same to
+    transformers."""
+    hf, run, tuned = (os.path.join(root, name) for name in ("hf", "run", "tuned"))
+    rows = make_tokenizer(os.path.join(root, "tokenizer.json"))
+    train = make_dataset(root, os.path.join(root, "tokenizer.json"))
+    config = {
+        "model": {"n_layers": 2, "d_model": 32, "n_heads": 4, "d_ff": 72, "n_ctx": CONTEXT, "vocab_multiple": 64},
+        "data": {"tokenizer": os.path.join(root, "tokenizer.json"), "train": train},
+        "optim": {"lr": 1e-2, "schedule": "constant", "warmup": 0.0},
+        "train": {"steps": 5, "batch_tokens": 4 * CONTEXT, "micro_batch": 2, "threads": 1},
+        "log": {"tensorboard": False, "peak_tflops": 1.0},
+    }
+    path = os.path.join(root, "config.json")
+    with open(path, "w") as file:
+        json.dump(config, file)
+    midfill("train", path, "--run", run)
+    make_directory(hf, make_model(rows, **CASES[3]))
+    midfill("import", "--from", hf, "--out", tuned, "--config", path)
+    midfill("train", "--run", tuned, "--resume")
+    batch = sequences(rows, LENGTHS)
+    for trained in (run, tuned):
+        out = trained + "-hf"
+        midfill("export", "--run", trained, "--out", out)
+        model = GPTNeoXForCausalLM.from_pretrained(out).eval()
+        assert model.config.vocab_size == rows, "padded rows were exported"
+        check(trained, score(trained, batch), reference_score(model, batch))
+        assert os.path.isdir(os.path.join(trained, "step_00000005"))
+    before = load_file(os.path.join(hf, "model.safetensors"))["gpt_neox.embed_in.weight"]
+    moved = (model.gpt_neox.embed_in.weight.detach() - before).abs().max().item()
+    assert 1e-3 < moved < 0.2, f"training moved the imported embedding by {moved}"
+
+
 def test_refusals(root):
     """Bad input gets one line that names it, and leaves nothing behind."""
     hf, run = os.path.join(root, "hf"), os.path.join(root, "run")
@@ -177,6 +219,7 @@ tests += [
     test_every_row_of_the_vocabulary_counts,
     test_sentinels,
     test_20b_tokenizer,
+    test_trained_runs,
     test_refusals,
 ]
 for test in tests:
