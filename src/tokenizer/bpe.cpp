@@ -5,8 +5,6 @@
 #include <bit>
 #include <cstring>
 #include <functional>
-#include <memory>
-#include <queue>
 
 #include "kernels/common/check.h"
 
