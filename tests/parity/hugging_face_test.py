@@ -78,14 +78,17 @@ def test_directories_need_no_import(root):
         check(path, score(path, batch), reference_score(rounded, batch))
 
 
-def test_every_row_of_the_vocabulary_counts(root):
-    """A matrix with more rows than the tokenizer has ids is scored as transformers scores it."""
-    hf, run = os.path.join(root, "hf"), os.path.join(root, "run")
-    model = make_model(352, **CASES[1])
+def test_every_row_and_every_number_counts(root):
+    """A matrix with more rows than the tokenizer has ids is scored as transformers scores it; base and epsilon that
+    are not the defaults survive both ways."""
+    hf, run, out = (os.path.join(root, name) for name in ("hf", "run", "out"))
+    model = make_model(352, **CASES[6], rotary_emb_base=500, layer_norm_eps=1e-3)
     make_directory(hf, model)
     midfill("import", "--from", hf, "--out", run)
     batch = sequences(352, LENGTHS)
     check("padded", score(run, batch), reference_score(model, batch))
+    midfill("export", "--run", run, "--out", out)
+    check_export(out, model, batch)
 
 
 def test_sentinels(root):
@@ -216,7 +219,7 @@ def test_refusals(root):
 tests = [lambda root, case=case: test_case(root, case) for case in CASES]
 tests += [
     test_directories_need_no_import,
-    test_every_row_of_the_vocabulary_counts,
+    test_every_row_and_every_number_counts,
     test_sentinels,
     test_20b_tokenizer,
     test_trained_runs,
