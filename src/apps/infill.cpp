@@ -17,6 +17,7 @@ namespace midfill {
 namespace {
 
 constexpr uint64_t kMaxFileBytes = uint64_t{256} << 20;
+constexpr int kLinesShown = 3;  // of an example, before and after its hole
 
 struct InfillArguments : GenerationArguments {
   std::string file, prefix_file, suffix_file, jsonl, out, mode;
@@ -143,9 +144,11 @@ int show_examples(const InfillArguments& arguments) {
     const Example& e = examples[i];
     const Json filled = filler.fill(e.prefix, e.suffix, i).front();
     const auto completion = filled["completion"].get<std::string>();
+    const std::string shown = first_lines(completion, kLinesShown);
     fmt::print("--- document {}, line {}\n{}[ ... ]{}\nheld out: {}\n   model: {}{}\n\n",
-               e.document, e.line, last_lines(e.prefix, 3), first_lines(e.suffix, 3), e.middle,
-               completion, filled["ended"].get<bool>() ? "" : " (did not end)");
+               e.document, e.line, last_lines(e.prefix, kLinesShown),
+               first_lines(e.suffix, kLinesShown), e.middle, completion,
+               filled["ended"].get<bool>() ? "" : " (did not end)");
   }
   return 0;
 }
