@@ -147,8 +147,8 @@ int show_examples(const InfillArguments& arguments) {
     const std::string shown = first_lines(completion, kLinesShown);
     fmt::print("--- document {}, line {}\n{}[ ... ]{}\nheld out: {}\n   model: {}{}\n\n",
                e.document, e.line, last_lines(e.prefix, kLinesShown),
-               first_lines(e.suffix, kLinesShown), e.middle, completion,
-               filled["ended"].get<bool>() ? "" : " (did not end)");
+               first_lines(e.suffix, kLinesShown), e.middle, shown,
+               shown.size() < completion.size() ? " ..." : "");
   }
   return 0;
 }
