@@ -1,4 +1,5 @@
 // midfill eval
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 

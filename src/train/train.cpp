@@ -90,15 +90,16 @@ void resume(const TrainRequest& request) {
   const RunLock lock(request.run);
   remove_leftovers(request.run);
   const Config stored = read_run_config(request.run);
-  std::vector<std::string> notes;
   const Config wanted = request.config.empty()
                             ? parse_config(to_json(stored), "config.json", request.overrides)
                             : load_config(request.config, request.overrides);
-  const Config config = merge_for_resume(stored, wanted, notes);
+  std::vector<std::string> notes;
+  const auto found = find_checkpoint(request.run);
+  const Config config = merge_for_resume(stored, wanted, found ? found->step : 0, notes);
   const Tokenizer tokenizer = Tokenizer::load(run_tokenizer(request.run));
   Device device(request.device, config.train.threads);
   Trainer trainer(config, tokenizer, device);
-  if (const auto found = find_checkpoint(request.run)) {
+  if (found) {
     for (const std::string& why : found->passed_over) notes.push_back("passed over: " + why);
     trainer.restore(found->path);
     notes.push_back(
@@ -125,12 +126,14 @@ Config resolve_vocabulary(Config config, int tokenizer_vocab) {
   return config;
 }
 
-Config merge_for_resume(const Config& run, const Config& wanted, std::vector<std::string>& notes) {
+Config merge_for_resume(const Config& run, const Config& wanted, int64_t step,
+                        std::vector<std::string>& notes) {
   Config merged = wanted;
   if (merged.model.vocab_size == 0) merged.model.vocab_size = run.model.vocab_size;
   for (const ConfigDifference& d : differences(run, merged)) {
+    const bool free = step == 0 && !d.key.starts_with("model.");
     require(
-        d.may_change,
+        d.may_change || free,
         "{} is {} in the run, {} was asked for: this key cannot change at resume; start a new run",
         d.key, d.before, d.after);
     notes.push_back(fmt::format("{} changes from {} to {}", d.key, d.before, d.after));

@@ -33,7 +33,10 @@ void dry_run(const TrainRequest& request);
 Config resolve_vocabulary(Config config, int tokenizer_vocab);
 
 // The configuration of a resumed run: `run`'s own, with what `wanted` changes and may change;
-// `notes` gets a line for each change. Throws Error naming the key and both values for any other.
-Config merge_for_resume(const Config& run, const Config& wanted, std::vector<std::string>& notes);
+// `notes` gets a line for each change. A run that stands at step 0, as `midfill import` leaves it,
+// may change everything but its model. Throws Error naming the key and both values for any other
+// change.
+Config merge_for_resume(const Config& run, const Config& wanted, int64_t step,
+                        std::vector<std::string>& notes);
 
 }  // namespace midfill

@@ -166,6 +166,34 @@ TEST_F(ProcessTest, BadInputIsOneLineAndExitStatusOne) {
   }
 }
 
+// The command finds what the run's own last evaluation found, in the run and in its export.
+TEST_F(ProcessTest, EvalAgreesWithTheRun) {
+  ASSERT_EQ(run(train("run", {"--set", "train.steps=10"})), 0) << output();
+  const Json logged = test::metrics_of(fixture / "run").back()["eval"];
+  ASSERT_EQ(run({"export", "--run", fixture / "run", "--out", fixture / "hf"}), 0) << output();
+  const std::vector<std::vector<std::string>> sources = {
+      {"--run", fixture / "run"},
+      {"--model", fixture / "hf", "--data", fixture / "valid", "--samples", "4"}};
+  for (std::vector<std::string> arguments : sources) {
+    arguments.insert(arguments.begin(), "eval");
+    arguments.push_back("--json");
+    ASSERT_EQ(run(arguments), 0) << output();
+    const std::string text = output();
+    const Json found = parse_json(text.substr(text.rfind('\n', text.size() - 2) + 1), "eval");
+    EXPECT_EQ(found.size(), 8u);
+    for (const auto& [stream, result] : logged.items())
+      for (const char* key : {"nats_per_token", "bits_per_byte", "tokens", "samples"})
+        EXPECT_NEAR(result[key].get<double>(), found[stream][key].get<double>(), 1e-5)
+            << stream << " " << key;
+    arguments.pop_back();
+    ASSERT_EQ(run(arguments), 0);
+    EXPECT_NE(output().find("middle_ar"), std::string::npos);
+  }
+  EXPECT_EQ(run({"eval", "--run", fixture / "absent"}), 1);
+  EXPECT_EQ(run({"eval", "--run", fixture / "run", "--modes", "psm,spm3"}), 1);
+  EXPECT_NE(output().find("\"spm3\""), std::string::npos);
+}
+
 // Every configuration that ships; those that leave the vocabulary to a tokenizer are given one.
 TEST_F(ProcessTest, DryRunDescribesEveryShippedConfiguration) {
   int files = 0;

@@ -11,15 +11,29 @@ TEST(Resume, KeysThatMayChangeDoAndOthersAreRefused) {
   wanted.train.threads = 3;
   wanted.train.steps = 2000;
   std::vector<std::string> notes;
-  const Config merged = merge_for_resume(run, wanted, notes);
+  const Config merged = merge_for_resume(run, wanted, 1, notes);
   EXPECT_EQ(merged.model.vocab_size, 300);
   EXPECT_EQ(merged.train.steps, 2000);
   EXPECT_EQ(notes, (std::vector<std::string>{"train.steps changes from 1000 to 2000",
                                              "train.threads changes from 0 to 3"}));
   wanted.optim.lr = 0.5;
-  EXPECT_EQ(test::error_of([&] { merge_for_resume(run, wanted, notes); }),
+  EXPECT_EQ(test::error_of([&] { merge_for_resume(run, wanted, 1, notes); }),
             "optim.lr is 0.001 in the run, 0.5 was asked for: this key cannot change at resume; "
             "start a new run");
+}
+
+TEST(Resume, AtStepZeroEverythingButTheModelMayChange) {
+  Config run, wanted;
+  wanted.optim.lr = 0.5;
+  wanted.seed = 7;
+  std::vector<std::string> notes;
+  EXPECT_EQ(merge_for_resume(run, wanted, 0, notes).optim.lr, 0.5);
+  EXPECT_EQ(notes.size(), 2u);
+  wanted.model.n_layers = 7;
+  EXPECT_EQ(
+      test::error_of([&] { merge_for_resume(run, wanted, 0, notes); }),
+      "model.n_layers is 6 in the run, 7 was asked for: this key cannot change at resume; start "
+      "a new run");
 }
 
 TEST(Vocabulary, ComesFromTheTokenizerOrHoldsIt) {
