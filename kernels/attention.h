@@ -6,10 +6,10 @@
 namespace midfill {
 
 // How positions enter attention: an operand, not another op. Rotary: the first R dims of each head
-// of q and k are turned by position t, half-split: dims (i, i + R/2) are one pair, turned by t *
-// base^(-2i/R). R = 0 (empty tables) leaves q and k as they are. shapes   cos, sin (T', R/2) with
-// T' >= every position used source   Su et al., "RoFormer", 2021; half-split pairs as GPT-NeoX has
-// them
+// of q and k are turned by position t, half-split: dims (i, i + R/2) are one pair, turned by the
+// angle t * base^(-2i/R). R = 0 (empty tables) leaves q and k as they are.
+// shapes   cos, sin (T', R/2) with T' >= every position used
+// source   Su et al., "RoFormer", 2021; half-split pairs as GPT-NeoX has them
 struct Rotary {
   Tensor cos, sin;
   int64_t dims() const { return cos ? 2 * cos.dim(1) : 0; }
@@ -24,13 +24,17 @@ struct RotaryTables {
   void run(Cpu& cpu) const;
 };
 
-// Causal self-attention over packed projections: out = softmax(scale * rot(q) rot(k)^T + causal
-// mask) v per head. shapes   out (B,T,NH,HS)   lse (B,NH,T)   qkv (B,T,NH,3,HS) dtypes   f32 layout
-// contiguous; qkv holds q, k, v of one head side by side, as GPT-NeoX checkpoints do. Any T >= 1,
-// any HS. writes   out, lse overwritten; out must not overlap qkv. lse[b,h,t] = log sum_j exp(scale
-// * score), natural log. numerics online softmax over blocks of keys; the T x T matrix never
-// exists; fixed order of sums, so
-//          bit-identical run to run at a given thread count; scale = 1/sqrt(HS)
+// Causal self-attention over packed projections, per head:
+//   out = softmax(scale * rot(q) rot(k)^T + causal mask) v,  scale = 1 / sqrt(HS)
+// shapes   out (B,T,NH,HS)   lse (B,NH,T)   qkv (B,T,NH,3,HS)
+// dtypes   f32
+// layout   contiguous; qkv holds q, k, v of one head side by side, as GPT-NeoX checkpoints do. Any
+//          T >= 1, any HS.
+// writes   out, lse overwritten; out must not overlap qkv
+//          lse[b,h,t] = log sum_j exp(scale * score), natural log
+// numerics online softmax over blocks of keys, so that no T x T matrix exists; bit-identical at
+//          any thread count; a NaN reaches all that depends on it, and may reach earlier queries
+//          of its tile of 64
 // accuracy vs double: 5e-6 of the largest |v| (out), 5e-6 absolute + relative (lse)
 // cost     2*B*NH*T*T*HS FLOP (causal half); compute bound
 // source   Dao et al., "FlashAttention", 2022; Dao, "FlashAttention-2", 2023
@@ -47,8 +51,9 @@ struct AttentionForward {
 // dtypes   f32
 // writes   dqkv overwritten; must not overlap qkv, out or dout
 // numerics scores are recomputed from q, k and lse; no atomics: bit-identical run to run at a given
-// thread count accuracy vs double: 2e-5 of the tensor's largest magnitude cost     5*B*NH*T*T*HS
-// FLOP (causal half); compute bound
+//          thread count
+// accuracy vs double: 2e-5 of the tensor's largest magnitude
+// cost     5*B*NH*T*T*HS FLOP (causal half); compute bound
 struct AttentionBackward {
   Tensor dqkv;                 // out
   Tensor dout, out, lse, qkv;  // in
@@ -58,13 +63,15 @@ struct AttentionBackward {
 };
 
 // Attention of T new positions [start, start + T) over a KV cache: rotates the new q and k, appends
-// the new k and v to the caches, attends causally over [0, start + T). T = 1 is a decoding step, T
-// > 1 a prefill. shapes   out (B,T,NH,HS)   k_cache, v_cache (B,NH,Tmax,HS)   qkv (B,T,NH,3,HS)
+// the new k and v to the caches, attends causally over [0, start + T). T = 1 is a decoding step,
+// T > 1 a prefill.
+// shapes   out (B,T,NH,HS)   k_cache, v_cache (B,NH,Tmax,HS)   qkv (B,T,NH,3,HS)
 // dtypes   f32
-// writes   out overwritten; rows [start, start + T) of the caches overwritten, the rest kept; start
-// + T <= Tmax numerics as AttentionForward; keys are cached after rotation accuracy vs
-// AttentionForward over the whole sequence: 1e-5 of the largest |v| cost     reads
-// 2*B*NH*(start+T)*HS cached elements; memory bound at T = 1
+// writes   out overwritten; rows [start, start + T) of the caches overwritten, later rows neither
+//          read nor written; start + T <= Tmax
+// numerics as AttentionForward; keys are cached after rotation
+// accuracy vs AttentionForward over the whole sequence: 1e-5 of the largest |v|
+// cost     reads 2*B*NH*(start+T)*HS cached elements; memory bound at T = 1
 struct AttentionDecode {
   Tensor out;               // out
   Tensor k_cache, v_cache;  // in, out
