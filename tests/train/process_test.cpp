@@ -176,7 +176,7 @@ TEST_F(ProcessTest, EvalAgreesWithTheRun) {
       {"--model", fixture / "hf", "--data", fixture / "valid", "--samples", "4"}};
   for (std::vector<std::string> arguments : sources) {
     arguments.insert(arguments.begin(), "eval");
-    arguments.push_back("--json");
+    for (const char* option : {"--threads", "1", "--json"}) arguments.push_back(option);
     ASSERT_EQ(run(arguments), 0) << output();
     const std::string text = output();
     const Json found = parse_json(text.substr(text.rfind('\n', text.size() - 2) + 1), "eval");

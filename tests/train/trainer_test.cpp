@@ -121,6 +121,19 @@ TEST(Train, ResumeAfterAnyStepIsBitIdentical) {
   }
 }
 
+TEST(Train, TwoThreadsAreBitIdenticalToo) {
+  const TrainFixture fixture;
+  const std::vector<std::string> two = {"train.threads=2", "model.d_model=64",
+                                        "train.micro_batch=8"};
+  train(fixture.request("a", two));
+  train(fixture.request("b", two));
+  expect_same_run(fixture / "a", fixture / "b");
+  for (int step = 6; step <= 12; ++step)
+    fs::remove_all(fixture / "b" / fmt::format("step_{:08}", step));
+  train(fixture.resume("b"));
+  expect_same_run(fixture / "a", fixture / "b");
+}
+
 TEST(Train, ResumePassesOverADamagedCheckpointAndSaysSo) {
   const TrainFixture fixture;
   train(fixture.request("whole"));
