@@ -48,10 +48,11 @@ pid_t pid_of(const std::string& name) {
   return error == std::errc() && end == name.data() + name.size() ? pid : 0;
 }
 
-bool is_leftover(const std::string& name) {
+bool is_leftover(const std::string& name, OtherWriters others) {
   const pid_t pid = pid_of(name);
   if (pid <= 0) return false;
-  return pid == ::getpid() || (::kill(pid, 0) != 0 && errno == ESRCH);
+  return others == OtherWriters::locked_out || pid == ::getpid() ||
+         (::kill(pid, 0) != 0 && errno == ESRCH);
 }
 
 }  // namespace
@@ -65,7 +66,7 @@ AtomicDirectory::AtomicDirectory(const fs::path& target, Existing existing)
   fs::create_directories(parent_, failed);
   require(!failed, "{}: cannot create: {}", parent_.string(), failed.message());
   const std::string name = target_.filename().string();
-  remove_leftovers(parent_, name + "-");
+  remove_leftovers(parent_, name + "-", OtherWriters::possible);
   temporary_ = parent_ / fmt::format("{}{}-{}", kPrefix, name, ::getpid());
   fs::create_directory(temporary_, failed);
   require(!failed, "{}: cannot create: {}", temporary_.string(), failed.message());
@@ -112,14 +113,14 @@ void remove_directory(const fs::path& directory) {
   require(!failed, "{}: cannot remove: {}", temporary.string(), failed.message());
 }
 
-void remove_leftovers(const fs::path& parent, const std::string& name) {
+void remove_leftovers(const fs::path& parent, const std::string& name, OtherWriters others) {
   std::error_code failed;
   std::vector<fs::path> leftovers;
   const std::string prefix = std::string(kPrefix) + name;
   for (fs::directory_iterator entry(parent, failed), end; !failed && entry != end;
        entry.increment(failed)) {
     const std::string file = entry->path().filename().string();
-    if (file.starts_with(prefix) && is_leftover(file)) leftovers.push_back(entry->path());
+    if (file.starts_with(prefix) && is_leftover(file, others)) leftovers.push_back(entry->path());
   }
   for (const fs::path& leftover : leftovers) {
     fs::remove_all(leftover, failed);

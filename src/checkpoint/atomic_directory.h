@@ -33,9 +33,12 @@ class AtomicDirectory {
 // Removes a directory so that no moment shows half of it: it is renamed to a temporary name first.
 void remove_directory(const std::filesystem::path& directory);
 
-// Removes temporary directories in `parent` whose name starts with ".tmp-" + `name` and whose
-// writer is dead: no process of this machine has the pid of the name, or this process has it.
-// Where `parent` is shared between machines the caller holds a lock that excludes other writers.
-void remove_leftovers(const std::filesystem::path& parent, const std::string& name);
+// Whether another process may be writing directories of the same name at this moment.
+enum class OtherWriters { possible, locked_out };
+
+// Removes temporary directories in `parent` whose name starts with ".tmp-" + `name`. Where other
+// writers are possible, those stay whose name has the pid of a living process other than this one.
+void remove_leftovers(const std::filesystem::path& parent, const std::string& name,
+                      OtherWriters others);
 
 }  // namespace midfill

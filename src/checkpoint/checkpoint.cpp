@@ -143,7 +143,7 @@ void save_checkpoint(const fs::path& run, const Gpt& model, const Optimizer* opt
 }
 
 void prune_checkpoints(const fs::path& run, int keep_last, int64_t keep_every) {
-  remove_leftovers(run, std::string(kPrefix));
+  remove_leftovers(run, std::string(kPrefix), OtherWriters::locked_out);
   int newer = 0;
   bool verified = false;  // the newest good one has been met
   for (const auto& [step, path] : list_checkpoints(run)) {

@@ -34,7 +34,8 @@ void save_checkpoint(const std::filesystem::path& run, const Gpt& model, const O
                      const TrainState& state);
 
 // Removes what is neither among the newest max(1, keep_last), nor of a step that keep_every (0:
-// none) divides, nor the newest that verifies; and left-over temporary directories of dead writers.
+// none) divides, nor the newest that verifies; and left-over temporary directories: as
+// the caller holds the run's lock, their writers are dead.
 void prune_checkpoints(const std::filesystem::path& run, int keep_last, int64_t keep_every);
 
 struct FoundCheckpoint {

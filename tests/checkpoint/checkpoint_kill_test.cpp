@@ -41,19 +41,18 @@ std::vector<fs::path> entries(const fs::path& run, const std::string& prefix) {
 
 TEST(CheckpointKill, NewestIsAlwaysWhole) {
   const test::TemporaryDirectory run;
-  // The kills fall within the time that a start and four checkpoints take on this machine.
-  const auto start = std::chrono::steady_clock::now();
   ASSERT_EQ(wait_for(start_writer(run.path(), "4")), 0);
-  const auto longest = static_cast<uint64_t>(
-      std::chrono::microseconds(std::chrono::duration_cast<std::chrono::microseconds>(
-                                    std::chrono::steady_clock::now() - start))
-          .count());
+  // The kills fall within the time that a start and some checkpoints take. That depends on the
+  // machine and on what else it does: the span grows where a writer got nothing done.
+  uint64_t longest_us = 5'000;
   Rng rng(7, Purpose::kTest);
   int64_t last = 4, advanced = 0, interrupted = 0;
-  for (int round = 0; round < 60; ++round) {
+  int round = 0;
+  for (; round < 60 || advanced < 10 || interrupted < 10; ++round) {
+    ASSERT_LT(round, 1000) << advanced << " advanced, " << interrupted << " interrupted";
     const pid_t writer = start_writer(run.path(), "1000000");
     ASSERT_GT(writer, 0);
-    std::this_thread::sleep_for(std::chrono::microseconds(rng.below(longest)));
+    std::this_thread::sleep_for(std::chrono::microseconds(rng.below(longest_us)));
     ASSERT_EQ(::kill(writer, SIGKILL), 0);
     const int status = wait_for(writer);
     ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended by itself in round " << round;
@@ -66,6 +65,7 @@ TEST(CheckpointKill, NewestIsAlwaysWhole) {
                 std::nullopt);
     ASSERT_GE(found->step, last) << "a checkpoint was lost";
     advanced += found->step > last;
+    if (found->step == last) longest_us += longest_us / 8;
     last = found->step;
     interrupted += !entries(run.path(), ".tmp-").empty();
 
@@ -75,8 +75,6 @@ TEST(CheckpointKill, NewestIsAlwaysWhole) {
     ASSERT_EQ(state.step, found->step);
     ASSERT_EQ(loaded.contents(), expected.contents());
   }
-  EXPECT_GT(advanced, 5) << "the kills came too early to show anything";
-  EXPECT_GT(interrupted, 5) << "the kills never met a checkpoint being written";
 
   // A writer that lives removes what the dead left.
   ASSERT_EQ(wait_for(start_writer(run.path(), "3")), 0);
