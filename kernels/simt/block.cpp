@@ -191,7 +191,7 @@ void Block::barrier(int id, int count, bool waits, bool block_wide, Site site) {
   } else if (barrier.expected != expected) {
     fail("{}: barrier {} expects {} threads here and {} at {}", describe(site), id, expected,
          barrier.expected, describe(barrier.site));
-  } else if (block_wide && barrier.site.line() != site.line()) {
+  } else if (block_wide && !same_place(barrier.site, site)) {
     fail("{}: thread {} is at this __syncthreads while others wait in that of {}", describe(site),
          current_, describe(barrier.site));
   } else if (barrier.arrived[current_]) {
@@ -226,23 +226,25 @@ void Block::collective(unsigned mask, const char* what, void* operands,
   if (!(mask >> at & 1))
     fail("{}: {}: lane {} is not in its own mask {:#010x}", describe(site), what, at, mask);
   auto& pending = collectives_[warp];
-  auto c = std::find_if(pending.begin(), pending.end(),
-                        [&](const Collective& p) { return (p.mask & mask) != 0; });
-  if (c == pending.end()) {
-    pending.push_back({.mask = mask,
-                       .arrived = 0,
-                       .compute = compute,
-                       .what = what,
-                       .site = site,
-                       .operands = {},
-                       .meeting = {}});
-    c = pending.end() - 1;
-  } else if (c->mask != mask || c->compute != compute || c->site.line() != site.line()) {
-    fail(
-        "{}: lane {} is in {} with mask {:#010x} while others of its warp wait in {} "
-        "({}) with mask {:#010x}",
-        describe(site), at, what, mask, c->what, describe(c->site), c->mask);
+  auto c = pending.end();
+  for (auto p = pending.begin(); p != pending.end(); ++p) {
+    const bool same = p->mask == mask;
+    const bool wait_for_each_other = (p->mask >> at & 1) && (p->arrived & mask) != 0;
+    if (same ? p->compute != compute || !same_place(p->site, site) : wait_for_each_other)
+      fail(
+          "{}: lane {} is in {} with mask {:#010x} while others of its warp wait in {} ({}) with "
+          "mask {:#010x}",
+          describe(site), at, what, mask, p->what, describe(p->site), p->mask);
+    if (same) c = p;
   }
+  if (c == pending.end())
+    c = pending.insert(c, {.mask = mask,
+                           .arrived = 0,
+                           .compute = compute,
+                           .what = what,
+                           .site = site,
+                           .operands = {},
+                           .meeting = {}});
   c->arrived |= 1u << at;
   c->operands[at] = operands;
   if (ordered && tsan::active) checker.arrive(c->meeting, current_);
@@ -270,9 +272,11 @@ void Block::copy(void* to, const void* from, int bytes, int source_bytes, Site s
          bytes, bytes);
   if (!shared.in_variable(to, bytes))
     fail("{}: cp.async to an address outside of every shared variable", describe(site));
+  if (source_bytes > 0 && find_global(from, source_bytes).where == Where::outside)
+    fail("{}: cp.async from an address outside of a global buffer", describe(site));
   if (tsan::active) {
     const Place place = place_of(site);
-    access(current_, from, source_bytes, Access::read, place);
+    if (source_bytes > 0) access(current_, from, source_bytes, Access::read, place);
     race::Cell* cells = shared_cells(to);
     if (auto wrong = checker.issue_copy(cells, bytes, current_, place)) fail("{}", *wrong);
   }
@@ -286,7 +290,8 @@ void Block::copy_wait(int groups_in_flight) {
   auto landed = self.copies.begin();
   for (; landed != self.copies.end() && landed->group < self.groups - groups_in_flight; ++landed) {
     if (tsan::active) {
-      access(current_, landed->from, landed->source_bytes, Access::read, place_of(landed->site));
+      if (landed->source_bytes > 0)
+        access(current_, landed->from, landed->source_bytes, Access::read, place_of(landed->site));
       checker.land_copy(shared_cells(landed->to), landed->bytes, current_);
     }
     std::memcpy(landed->to, landed->from, landed->source_bytes);

@@ -14,7 +14,7 @@ race::Cell* shared_cells(const void* p);
 enum class Where { elsewhere, inside, outside };  // outside: in a guard zone of an allocation
 struct GlobalBytes {
   Where where;
-  race::Cell* cells;
+  race::Cell* cells;  // in race mode
 };
 GlobalBytes find_global(const void* p, size_t bytes);
 

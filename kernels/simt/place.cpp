@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <sstream>
 #include <string_view>
@@ -50,8 +51,7 @@ std::string source_line(uintptr_t address) {
 Place place_of(const Site& site) {
   auto& all = sites();
   for (size_t i = 0; i < all.size(); ++i)
-    if (all[i].line() == site.line() && all[i].file_name() == site.file_name())
-      return Place{kSite | static_cast<uint32_t>(i)};
+    if (same_place(all[i], site)) return Place{kSite | static_cast<uint32_t>(i)};
   all.push_back(site);
   return Place{kSite | static_cast<uint32_t>(all.size() - 1)};
 }
@@ -60,6 +60,11 @@ Place place_of(const void* return_address) {
   const int64_t distance = reinterpret_cast<intptr_t>(return_address) - anchor();
   if (distance <= -kReach || distance >= kReach) return Place::unknown;
   return Place{static_cast<uint32_t>(distance + kReach)};
+}
+
+bool same_place(const Site& a, const Site& b) {
+  return a.line() == b.line() &&
+         (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 
 std::string describe(const Site& site) {

@@ -7,6 +7,8 @@
 namespace midfill::simt::race {
 namespace {
 
+constexpr uint32_t kEpochMask = 0xfffff;  // of epochs in the keys of extensions_
+
 const char* verb(Access access) {
   switch (access) {
     case Access::read:
@@ -51,6 +53,7 @@ void Checker::arrive(Meeting& meeting, int thread) {
   }
   meeting.last = known;
   meeting.clock[thread] = epochs_[thread]++;
+  if ((epochs_[thread] & kEpochMask) == 0) extensions_.clear();  // its keys would come again
 }
 
 void Checker::leave(Meeting& meeting, int thread) {
@@ -140,7 +143,7 @@ uint32_t Checker::extended(uint32_t list, int thread, Access access, Place place
   };
   if (list != 0 && same(nodes_[list])) return list;
   const uint64_t key =
-      uint64_t{list} << 32 | uint64_t(thread) << 22 | uint64_t(access) << 20 | (epoch & 0xfffffu);
+      uint64_t{list} << 32 | uint64_t(thread) << 22 | uint64_t(access) << 20 | (epoch & kEpochMask);
   const auto [known, fresh] = extensions_.try_emplace(key, 0);
   if (!fresh) return known->second;
   // What is ordered before and conflicts with nothing that the new access does not conflict with

@@ -115,23 +115,42 @@ void __tsan_func_exit() {}
 void __tsan_vptr_update(void*, void*) {}
 void __tsan_vptr_read(void*) {}
 
-// The compiler's atomics: for hosts (guards of static variables); kernels have CUDA's.
-#define MIDFILL_ATOMICS(bits)                                                                      \
-  uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t* p, int) {               \
-    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                                   \
-  }                                                                                                \
-  void __tsan_atomic##bits##_store(volatile uint##bits##_t* p, uint##bits##_t v, int) {            \
-    __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                                      \
-  }                                                                                                \
-  uint##bits##_t __tsan_atomic##bits##_fetch_add(volatile uint##bits##_t* p, uint##bits##_t v,     \
-                                                 int) {                                            \
-    return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);                                             \
-  }                                                                                                \
-  bool __tsan_atomic##bits##_compare_exchange_strong(                                              \
+// The compiler's atomics: for hosts (guards of static variables, reference counts); kernels have
+// CUDA's.
+#define MIDFILL_FETCH(bits, operation)                                               \
+  uint##bits##_t __tsan_atomic##bits##_fetch_##operation(volatile uint##bits##_t* p, \
+                                                         uint##bits##_t v, int) {    \
+    return __atomic_fetch_##operation(p, v, __ATOMIC_SEQ_CST);                       \
+  }
+#define MIDFILL_COMPARE_EXCHANGE(bits, strength)                                                   \
+  bool __tsan_atomic##bits##_compare_exchange_##strength(                                          \
       volatile uint##bits##_t* p, uint##bits##_t* expected, uint##bits##_t v, int, int) {          \
     return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
   }
+#define MIDFILL_ATOMICS(bits)                                                                 \
+  uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t* p, int) {          \
+    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                              \
+  }                                                                                           \
+  void __tsan_atomic##bits##_store(volatile uint##bits##_t* p, uint##bits##_t v, int) {       \
+    __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                                 \
+  }                                                                                           \
+  uint##bits##_t __tsan_atomic##bits##_exchange(volatile uint##bits##_t* p, uint##bits##_t v, \
+                                                int) {                                        \
+    return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                       \
+  }                                                                                           \
+  MIDFILL_FETCH(bits, add)                                                                    \
+  MIDFILL_FETCH(bits, sub)                                                                    \
+  MIDFILL_FETCH(bits, and)                                                                    \
+  MIDFILL_FETCH(bits, or)                                                                     \
+  MIDFILL_FETCH(bits, xor)                                                                    \
+  MIDFILL_COMPARE_EXCHANGE(bits, strong)                                                      \
+  MIDFILL_COMPARE_EXCHANGE(bits, weak)
 MIDFILL_ATOMICS(8)
+MIDFILL_ATOMICS(16)
 MIDFILL_ATOMICS(32)
 MIDFILL_ATOMICS(64)
+void __tsan_atomic_thread_fence(int) {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+void __tsan_atomic_signal_fence(int) {}
 }

@@ -309,9 +309,23 @@ __global__ void shuffle_diverged(float* x, bool bug) {
   x[threadIdx.x] = v;
 }
 __global__ void shuffle_masks_differ(float* x, bool bug) {
+  const unsigned mask = bug && threadIdx.x % 32 < 16 ? 0x1ffffu : kFullMask;
+  float v = x[threadIdx.x];
+  v += __shfl_sync(mask, v, static_cast<int>(threadIdx.x % 32));
+  x[threadIdx.x] = v;
+}
+__global__ void shuffle_of_too_few(float* x, bool bug) {
   const unsigned mask = bug && threadIdx.x % 32 < 16 ? 0xffffu : kFullMask;
   float v = x[threadIdx.x];
   v += __shfl_sync(mask, v, static_cast<int>(threadIdx.x % 32));
+  x[threadIdx.x] = v;
+}
+__global__ void shuffle_at_two_places(float* x, bool bug) {
+  float v = x[threadIdx.x];
+  if (bug && threadIdx.x % 2 == 0)
+    v += __shfl_xor_sync(kFullMask, v, 0);
+  else
+    v += __shfl_xor_sync(kFullMask, v, 0);
   x[threadIdx.x] = v;
 }
 __global__ void not_in_own_mask(float* x, bool bug) {
@@ -469,9 +483,13 @@ const std::vector<Planted>& planted_bugs() {
        "deadlock: threads 0-0 wait in __shfl_xor_sync .planted.cu:.*, threads 1-1 have ended",
        "deadlock", kMissed},
       {"shuffle_masks_differ", doubles<shuffle_masks_differ>,
-       "others of its warp wait in __shfl_sync .planted.cu:.* with mask 0x|deadlock: .* "
-       "__shfl_sync",
-       "others of its warp wait|deadlock", kMissed},
+       "planted.cu:.* lane .* others of its warp wait in __shfl_sync .planted.cu:.* with mask 0x",
+       "others of its warp wait", kMissed},
+      {"shuffle_of_too_few", doubles<shuffle_of_too_few>,
+       "deadlock: threads 0-15 have ended, threads 16-31 wait in __shfl_sync", "deadlock", kMissed},
+      {"shuffle_at_two_places", doubles<shuffle_at_two_places>,
+       "planted.cu:.* lane .* others of its warp wait in __shfl_xor_sync",
+       "others of its warp wait", kMissed},
       {"not_in_own_mask", doubles<not_in_own_mask>, "lane 31 is not in its own mask 0x7fffffff",
        "lane 31 is not in its own mask 0x7fffffff", kMissed},
       {"shuffle_from_outside", doubles<shuffle_from_outside>,
