@@ -8,10 +8,13 @@ endif()
 # nvcc is looked for in CUDACXX and PATH, then where the toolkit's installer puts it.
 find_program(MIDFILL_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
 if(NOT MIDFILL_NVCC)
-  message(FATAL_ERROR "MIDFILL_CUDA is ON, but there is no nvcc: install the CUDA Toolkit (13 or later), or set CUDACXX")
+  message(FATAL_ERROR "MIDFILL_CUDA is ON, but there is no nvcc: install the CUDA Toolkit (12 or later), or set CUDACXX")
 endif()
 set(CMAKE_CUDA_COMPILER ${MIDFILL_NVCC})
 enable_language(CUDA)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
+  message(FATAL_ERROR "${MIDFILL_NVCC} is ${CMAKE_CUDA_COMPILER_VERSION}, expected 12 or later, for C++20")
+endif()
 
 # CMake 3.25 does not know that nvcc 12 and later take -std=c++20.
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
