@@ -45,7 +45,7 @@ Options& options();
 // Calls thread() as every thread of every block; returns when all are done. `shared_bytes` is the
 // size of dynamic shared memory. Throws Error when a limit of the GPU is exceeded and when a check
 // fails; the text names block, thread, file and line. The kernel's side effects up to there stay,
-// and destructors of its locals may not have run.
+// and destructors of its locals may not have run. One launch at a time in a process.
 void launch(dim3 grid, dim3 block, size_t shared_bytes, void (*thread)(void*), void* context,
             Site site);
 template <typename Thread>

@@ -358,6 +358,14 @@ __global__ void matrix_row_misaligned(float* x, bool bug) {
   warp_collective<read_rows>(kFullMask, "ldmatrix", row, Site::current());
   x[threadIdx.x] *= 2.0f;
 }
+__global__ void matrix_row_outside(float* x, bool bug) {
+  SIMT_SHARED(float4, rows, [kThreads]);
+  rows[threadIdx.x] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  __syncthreads();
+  Row row{&rows[0].x + 4 * (threadIdx.x + (bug ? 1 : 0))};
+  warp_collective<read_rows>(kFullMask, "ldmatrix", row, Site::current());
+  x[threadIdx.x] *= 2.0f;
+}
 __global__ void matrix_read_unordered(float* x, bool bug) {
   SIMT_SHARED(float4, rows, [kThreads]);
   rows[threadIdx.x ^ 1] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -497,6 +505,9 @@ const std::vector<Planted>& planted_bugs() {
       {"matrix_row_misaligned", doubles<matrix_row_misaligned>,
        "planted.cu:.* lane 0: a matrix row that is not 16-byte aligned", "not 16-byte aligned",
        kMissed},
+      {"matrix_row_outside", doubles<matrix_row_outside>,
+       "planted.cu:.* lane 31: a matrix row outside of every shared variable",
+       "lane 31: a matrix row outside", kMissed},
       {"matrix_read_unordered", doubles<matrix_read_unordered>, kMissed,
        "reads shared memory that (was never written|thread .* writes)", kMissed},
       {"add_in_block", sums<add_in_block, 1, 64>, kMissed,
