@@ -5,7 +5,6 @@
 #include <bitset>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 

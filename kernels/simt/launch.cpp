@@ -1,7 +1,7 @@
 // The functions of runtime.h: launches, and what a kernel asks of the block it runs in.
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdlib>
 #include <numeric>
