@@ -10,6 +10,8 @@
 
 #include "kernels/common/rng.h"
 #include "src/apps/apps.h"
+#include "src/apps/validators.h"
+#include "src/config/config.h"
 #include "src/io/json.h"
 #include "src/model/gpt.h"
 #include "src/optim/optimizer.h"
@@ -57,7 +59,20 @@ double peak_rss_mib() {
   return static_cast<double>(usage.ru_maxrss) / 1024.0;
 }
 
+// What a configuration of a run refuses is refused here.
+void check(const BenchStep& options) {
+  Config config;
+  config.model = options.model;
+  config.optim = options.optim;
+  config.train.batch_tokens = int64_t{options.batch} * options.model.n_ctx;
+  config.train.micro_batch = options.batch;
+  config.train.threads = options.threads;
+  config.train.head_chunk = options.head_chunk;
+  parse_config(to_json(config), "bench step");
+}
+
 Json run_bench_step(const BenchStep& options) {
+  check(options);
   Device device("cpu", options.threads);
   Gpt model(options.model, {.max_batch = options.batch, .head_chunk = options.head_chunk}, device);
   init_parameters(model.table(), options.model, options.seed, model.params());
@@ -131,7 +146,7 @@ void add_bench_step(CLI::App& bench, Run& run) {
       "milliseconds of each part (medians), GFLOP/s by the causal and the full-attention count.");
   ModelConfig& model = options->model;
   const auto positive = [&](const std::string& name, int& value, const std::string& help) {
-    app->add_option(name, value, help)->check(CLI::PositiveNumber)->capture_default_str();
+    app->add_option(name, value, help)->check(whole_number(1, INT32_MAX))->capture_default_str();
   };
   positive("--layers", model.n_layers, "Blocks");
   positive("--d-model", model.d_model, "Width of the residual stream");
@@ -140,20 +155,22 @@ void add_bench_step(CLI::App& bench, Run& run) {
   positive("--vocab", model.vocab_size, "Vocabulary");
   positive("--ctx", model.n_ctx, "Tokens of a sample");
   positive("--batch", options->batch, "Samples of a step");
-  positive("--threads", options->threads, "CPU threads");
   positive("--steps", options->steps, "Timed steps");
   positive("--head-chunk", options->head_chunk, "Rows of logits that exist at once");
+  app->add_option("--threads", options->threads, "CPU threads")
+      ->check(whole_number(1, kMaxThreads))
+      ->capture_default_str();
   app->add_option("--warmup", options->warmup, "Steps before the timed ones")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0, INT32_MAX))
       ->capture_default_str();
   app->add_option("--rotary-pct", model.rotary_pct, "Share of each head that is rotated")
-      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app->add_option("--lr", options->optim.lr, "Learning rate")->capture_default_str();
   app->add_option("--clip", options->optim.clip, "Largest gradient norm; 0: no clipping")
-      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app->add_option("--seed", options->seed, "Seed of weights and tokens")->capture_default_str();
+  app->add_option("--seed", options->seed, "Seed of weights and tokens")
+      ->check(whole_number(0, UINT64_MAX))
+      ->capture_default_str();
   app->add_flag("--parallel-residual,!--sequential", model.parallel_residual,
                 "Form of the block [parallel]");
   app->add_flag("--erf,!--tanh", options->erf, "Form of GELU [erf]");

@@ -10,6 +10,7 @@
 
 #include "src/apps/apps.h"
 #include "src/apps/progress_line.h"
+#include "src/apps/validators.h"
 #include "src/data/build.h"
 #include "src/io/json.h"
 #include "src/io/units.h"
@@ -136,7 +137,8 @@ void add_build(CLI::App& data, Run& run) {
       ->required();
   app->add_option("--out", arguments->out,
                   "PREFIX: writes PREFIX_train.bin and .idx, and PREFIX_valid.bin and .idx")
-      ->required();
+      ->required()
+      ->check(not_empty());
   app->add_option("--valid-fraction", arguments->valid_fraction,
                   "share of the documents, by hash of their text, that goes to PREFIX_valid; 0: "
                   "all go to PREFIX_train")
@@ -146,7 +148,7 @@ void add_build(CLI::App& data, Run& run) {
   app->add_option("--text-key", arguments->text_key, "key of the text in JSON lines")
       ->capture_default_str();
   app->add_option("--threads", arguments->threads, "threads that tokenise; 0: all")
-      ->check(CLI::Range(0, 4096))
+      ->check(whole_number(0, kMaxThreads))
       ->capture_default_str();
   app->add_flag("--skip-bad-lines", arguments->skip_bad_lines,
                 "report and count lines that are no JSON object with a text, instead of stopping");

@@ -5,6 +5,7 @@
 
 #include "kernels/common/check.h"
 #include "src/apps/apps.h"
+#include "src/apps/validators.h"
 #include "src/checkpoint/model_source.h"
 #include "src/checkpoint/run_directory.h"
 #include "src/eval/evaluate.h"
@@ -114,7 +115,7 @@ void add_eval(CLI::App& app, Run& run) {
   command
       ->add_option("--samples", options->samples,
                    "Samples of each stream, at most (default: eval.samples of the run)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1, uint64_t{1} << 40));
   command->add_option("--modes", options->modes, "FIM modes, separated by commas")
       ->type_name("LIST")
       ->capture_default_str();
@@ -123,13 +124,13 @@ void add_eval(CLI::App& app, Run& run) {
       ->take_all()
       ->expected(1);
   command->add_option("--batch", options->batch, "Samples at once")
-      ->check(CLI::Range(1, 65536))
+      ->check(whole_number(1, 65536))
       ->capture_default_str();
   command->add_option("--device", options->device, "cpu or cuda")
       ->type_name("NAME")
       ->capture_default_str();
   command->add_option("--threads", options->threads, "CPU threads, 0 for all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0, kMaxThreads));
   command->add_flag("--json", options->json, "Print one JSON object");
   command->footer(
       "Example:\n"

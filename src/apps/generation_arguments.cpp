@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "src/apps/validators.h"
+
 namespace midfill {
 
 namespace {
@@ -22,25 +24,32 @@ void GenerationArguments::add_to(CLI::App& app) {
   app.add_option("--model", model, "run directory or Hugging Face directory")->required();
   app.add_option("--max-new-tokens", max_new_tokens,
                  "longest completion (default: 128, or half of a shorter context)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1, INT32_MAX));
   app.add_option("--temperature", options.sampling.temperature, "0: greedy")->capture_default_str();
   app.add_option("--top-p", options.sampling.top_p,
                  "sample among the likeliest tokens that together have this probability")
       ->capture_default_str();
-  app.add_option("--seed", options.sampling.seed, "of sampling")->capture_default_str();
+  app.add_option("--seed", options.sampling.seed, "of sampling")
+      ->check(whole_number(0, UINT64_MAX))
+      ->capture_default_str();
   app.add_option("--samples", options.samples, "completions of each prompt (needs JSON output)")
+      ->check(whole_number(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--best-of", options.best_of,
                  "candidates for each completion: those that end come first, then the larger mean "
                  "log-probability counts")
+      ->check(whole_number(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--batch", options.batch,
                  "sequences decoded at once; each takes a KV cache of its own")
+      ->check(whole_number(1, INT32_MAX))
       ->capture_default_str();
   app.add_flag("--json", json,
                "print objects with completion, ended, mean_logprob (nats a token), tokens, ...");
   app.add_option("--device", device, "cpu or cuda")->capture_default_str();
-  app.add_option("--threads", threads, "CPU threads; 0: all")->capture_default_str();
+  app.add_option("--threads", threads, "CPU threads; 0: all")
+      ->check(whole_number(0, kMaxThreads))
+      ->capture_default_str();
 }
 
 // A model that only decodes needs no rows of logits beside the decoder's.

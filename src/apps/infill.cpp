@@ -8,6 +8,7 @@
 #include "src/apps/apps.h"
 #include "src/apps/generation_arguments.h"
 #include "src/apps/progress_line.h"
+#include "src/apps/validators.h"
 #include "src/checkpoint/run_directory.h"
 #include "src/infer/examples.h"
 #include "src/io/file.h"
@@ -188,7 +189,7 @@ void add_infill(CLI::App& app, Run& run) {
   command
       ->add_option("--examples", arguments->examples,
                    "so many lines of the run's held-out data, beside what really stood there")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1, INT32_MAX));
   command->add_option("--mode", arguments->mode,
                       "psm, spm1 or spm2 (default: what the run saw most; else psm)");
   command->add_flag("--document-start", arguments->document_start,

@@ -1,32 +1,50 @@
 // midfill: the list of subcommands, and the one place where errors become a line and an exit
 // status.
-#include <cstdio>
 #include <exception>
+#include <new>
 
+#include "kernels/common/check.h"
 #include "src/apps/apps.h"
+#include "src/apps/standard_streams.h"
 
-int main(int argc, char** argv) {
+namespace {
+
+int run_command(int argc, char** argv) {
   CLI::App app("midfill: train fill-in-the-middle language models from scratch", "midfill");
   app.require_subcommand(1);
   midfill::Run run;
-
+  midfill::add_bench(app, run);
+  midfill::add_data(app, run);
+  midfill::add_eval(app, run);
+  midfill::add_export(app, run);
+  midfill::add_generate(app, run);
+  midfill::add_import(app, run);
+  midfill::add_infill(app, run);
+  midfill::add_score(app, run);
+  midfill::add_tokenizer(app, run);
+  midfill::add_train(app, run);
   try {
-    midfill::add_bench(app, run);
-    midfill::add_data(app, run);
-    midfill::add_eval(app, run);
-    midfill::add_export(app, run);
-    midfill::add_generate(app, run);
-    midfill::add_import(app, run);
-    midfill::add_infill(app, run);
-    midfill::add_score(app, run);
-    midfill::add_tokenizer(app, run);
-    midfill::add_train(app, run);
     app.parse(argc, argv);
-    return run();
+  } catch (const CLI::Success& help_asked_for) {
+    return app.exit(help_asked_for);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "midfill: %s\n", error.what());
-    return 1;
+    midfill::fail("{} (--help lists the options)", error.what());
   }
+  return run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  midfill::guard_standard_streams();
+  try {
+    const int status = run_command(argc, argv);
+    midfill::flush_standard_output();
+    return status;
+  } catch (const std::bad_alloc&) {
+    midfill::print_error("out of memory");
+  } catch (const std::exception& error) {
+    midfill::print_error(error.what());
+  }
+  return 1;
 }

@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "src/apps/apps.h"
+#include "src/apps/standard_streams.h"
+#include "src/apps/validators.h"
 #include "src/checkpoint/model_source.h"
 #include "src/io/json.h"
 
@@ -107,7 +109,7 @@ int score(const ScoreArguments& arguments) {
     score_lines(model, lines, static_cast<size_t>(arguments.batch));
     lines.clear();
   }
-  require(!std::cin.bad(), "standard input: cannot read");
+  check_standard_input();
   score_lines(model, lines, static_cast<size_t>(arguments.batch));
   return 0;
 }
@@ -123,11 +125,11 @@ void add_score(CLI::App& app, Run& run) {
   command->add_option("--model", arguments->model, "A run directory or a Hugging Face directory")
       ->required();
   command->add_option("--batch", arguments->batch, "Lines scored together")
-      ->check(CLI::Range(1, 1024))
+      ->check(whole_number(1, 1024))
       ->capture_default_str();
   command->add_option("--device", arguments->device, "Device")->capture_default_str();
   command->add_option("--threads", arguments->threads, "CPU threads; 0: all")
-      ->check(CLI::Range(0, 4096))
+      ->check(whole_number(0, kMaxThreads))
       ->capture_default_str();
   command->footer(
       "Example:\n  echo '{\"ids\": [0, 1545, 269]}' | midfill score --model runs/small");

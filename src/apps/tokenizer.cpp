@@ -10,6 +10,8 @@
 
 #include "kernels/common/check.h"
 #include "src/apps/apps.h"
+#include "src/apps/standard_streams.h"
+#include "src/apps/validators.h"
 #include "src/io/file.h"
 #include "src/io/inputs.h"
 #include "src/io/json.h"
@@ -30,6 +32,9 @@ int train(const TrainOptions& options) {
   const std::filesystem::path out = options.out;
   require(options.force || !std::filesystem::exists(out),
           "{}: already exists; --force overwrites it", options.out);
+  std::error_code ignored;
+  require(!out.has_parent_path() || std::filesystem::is_directory(out.parent_path(), ignored),
+          "{}: cannot create: {} is no directory", options.out, out.parent_path().string());
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -54,7 +59,9 @@ int train(const TrainOptions& options) {
 }
 
 std::string read_stdin() {
-  return {std::istreambuf_iterator<char>(std::cin), {}};
+  std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  check_standard_input();
+  return text;
 }
 
 // Calls `convert(object)` for each line of standard input that is not blank, and prints the JSON
@@ -70,6 +77,7 @@ void each_json_line(Convert&& convert) {
     std::cout << convert(object, where).dump(-1, ' ', false, Json::error_handler_t::replace)
               << '\n';
   }
+  check_standard_input();
 }
 
 struct CodeOptions {
@@ -119,6 +127,7 @@ int decode(const CodeOptions& options) {
             "standard input: \"{}\", expected ids with blanks between", word);
     std::cout << tokenizer.bytes_of(id);
   }
+  check_standard_input();
   return 0;
 }
 
@@ -143,15 +152,21 @@ void add_tokenizer(CLI::App& app, Run& run) {
   learn
       .add_option("--vocab-size", t->vocab_size,
                   "number of ids, special tokens and sentinels included")
-      ->required();
-  learn.add_option("--out", t->out, "the tokenizer.json to write")->required()->type_name("FILE");
+      ->required()
+      ->check(whole_number(1, INT32_MAX));
+  learn.add_option("--out", t->out, "the tokenizer.json to write")
+      ->required()
+      ->check(not_empty())
+      ->type_name("FILE");
   learn.add_option("--include", t->include, "only files that match, such as '*.py'")
       ->type_name("GLOB...");
   learn.add_option("--exclude", t->exclude, "no files that match, such as '*/test/*'")
       ->type_name("GLOB...");
-  learn.add_option("--threads", t->threads,
-                   "threads that read; the result is the same for any number; "
-                   "default: one per core");
+  learn
+      .add_option("--threads", t->threads,
+                  "threads that read; the result is the same for any number; "
+                  "default: one per core")
+      ->check(whole_number(0, kMaxThreads));
   learn.add_flag("--no-space-runs", t->no_space_runs, "no tokens for runs of 2 to 24 spaces");
   learn.add_flag("--force", t->force, "overwrite --out");
   learn.footer(

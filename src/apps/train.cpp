@@ -4,6 +4,7 @@
 
 #include "kernels/common/check.h"
 #include "src/apps/apps.h"
+#include "src/apps/validators.h"
 #include "src/train/train.h"
 
 namespace midfill {
@@ -51,7 +52,8 @@ void add_train(CLI::App& app, Run& run) {
       ->take_all()
       ->expected(1);
   command->add_option("--run", request.run, "Directory of the run (default: runs/<name of CONFIG>)")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check(not_empty());
   command->add_flag(
       "--resume", request.resume,
       "Continue the run in DIR from its newest checkpoint that verifies; CONFIG may then "
@@ -62,7 +64,7 @@ void add_train(CLI::App& app, Run& run) {
   command
       ->add_option("--threads", options->threads,
                    "CPU threads, 0 for all; as --set train.threads=N")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0, kMaxThreads));
   command->add_flag(
       "--dry-run", options->dry_run,
       "Print parameters, memory, FLOPs per token, steps and tokens, and stop; needs no "

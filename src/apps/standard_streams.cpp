@@ -1,0 +1,47 @@
+#include "src/apps/standard_streams.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "kernels/common/check.h"
+
+namespace midfill {
+
+void guard_standard_streams() {
+  // open() takes the lowest free descriptor, which is `fd`, as those below are open.
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) == -1) ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+void check_standard_input() {
+  require(!std::cin.bad() && std::ferror(stdin) == 0, "standard input: cannot read");
+}
+
+void flush_standard_output() {
+  std::cout.flush();
+  const bool flushed = std::fflush(stdout) == 0;
+  require(flushed && std::cout.good() && std::ferror(stdout) == 0, "standard output: cannot write");
+}
+
+void print_error(std::string_view text) {
+  std::string line;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n')
+      line += "\\n";
+    else if (byte < 0x20 || byte == 0x7f)
+      line += fmt::format("\\x{:02x}", byte);
+    else
+      line += c;
+  }
+  std::fprintf(stderr, "midfill: %s\n", line.c_str());
+}
+
+}  // namespace midfill

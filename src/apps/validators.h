@@ -1,0 +1,38 @@
+// What the values of options must be, beyond their type.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdint>
+#include <string>
+
+namespace midfill {
+
+constexpr uint64_t kMaxThreads = 4096;
+
+// Whole numbers in [low, high] alone. CLI11's own conversion takes an empty text for 0, and wraps
+// or clamps what does not fit.
+inline CLI::Validator whole_number(uint64_t low, uint64_t high) {
+  return {[low, high](std::string& text) {
+            uint64_t value = 0;
+            const char* end = text.data() + text.size();
+            const auto read = std::from_chars(text.data(), end, value);
+            if (read.ec == std::errc() && read.ptr == end && low <= value && value <= high)
+              return std::string();
+            return fmt::format("found \"{}\", expected a whole number from {} to {}", text, low,
+                               high);
+          },
+          fmt::format("{}..{}", low, high)};
+}
+
+// Refuses what an unset variable of a shell leaves.
+inline CLI::Validator not_empty() {
+  return {[](std::string& text) {
+            return text.empty() ? std::string("found nothing, expected a name") : std::string();
+          },
+          ""};
+}
+
+}  // namespace midfill
