@@ -11,7 +11,8 @@
 namespace midfill {
 
 AppendFile::AppendFile(std::filesystem::path path) : path_(std::move(path)) {
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  // O_NONBLOCK keeps a FIFO from hanging the open.
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
   require(fd_ >= 0, "{}: cannot open: {}", path_.string(), std::strerror(errno));
 }
 

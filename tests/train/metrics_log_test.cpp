@@ -1,7 +1,11 @@
 #include "src/train/metrics_log.h"
 
+#include <sys/stat.h>
+
 #include <cmath>
 
+#include "kernels/common/check.h"
+#include "src/train/append_file.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -66,6 +70,12 @@ TEST(MetricsLog, DropsLinesThatAreNoRecords) {
   write_text(dir / "m", std::string("\0\0\0\n{}\n[1]\n{\"step\":\"1\"}\n{\"step\":1}\n", 34));
   const MetricsLog log(dir / "m", 5);
   EXPECT_EQ(read_text(dir / "m"), "{\"step\":1}\n");
+}
+
+TEST(AppendFile, RefusesAPipeThatNobodyReads) {
+  const TemporaryDirectory dir;
+  ASSERT_EQ(::mkfifo((dir / "log.txt").c_str(), 0666), 0);
+  EXPECT_THROW(AppendFile(dir / "log.txt"), Error);
 }
 
 }  // namespace
