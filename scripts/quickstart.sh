@@ -19,7 +19,7 @@ cmake --build --preset cpu --target midfill
 
 # C and C++ headers and Python's library: a few ten thousand files that any development machine has.
 corpus=(--input /usr/include)
-for python in /usr/lib/python3*; do
+for python in /usr/lib/python3.*; do
   [[ -d $python ]] && corpus+=(--input "$python")
 done
 corpus+=(--include '*.h' --include '*.hpp' --include '*.py')
@@ -40,7 +40,7 @@ resume=()
 $midfill train configs/quickstart.json --run "$run" "${resume[@]}"
 
 step "Evaluating on the frozen streams"
-$midfill eval --run "$run"
+$midfill eval --run "$run" --modes spm2
 
 step "Filling three spans of held-out files"
 $midfill infill --model "$run" --examples 3

@@ -15,6 +15,6 @@ if [[ ! -x $venv/bin/python ]] || ! $venv/bin/python -c 'import torch, transform
   $venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt </dev/null
 fi
 
-cmake --preset cpu -DMIDFILL_PYTHON="$PWD/$venv/bin/python"
+cmake --preset cpu -DBUILD_TESTING=ON -DMIDFILL_PYTHON="$PWD/$venv/bin/python"
 cmake --build --preset cpu
 ctest --preset cpu

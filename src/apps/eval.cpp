@@ -1,5 +1,6 @@
 // midfill eval
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 
@@ -63,6 +64,25 @@ void print_table(const std::vector<EvalResult>& results, const Config& config, b
       "alone.\n");
 }
 
+// What FIM is for, in one line a mode: the same middles with and without their suffix.
+void print_worth_of_suffix(const std::vector<EvalResult>& results, const Config& config) {
+  const auto loss_of = [&](EvalStream stream) {
+    const auto found = std::find_if(results.begin(), results.end(),
+                                    [&](const EvalResult& r) { return r.stream == stream; });
+    return found == results.end() ? std::nan("") : found->nats_per_token;
+  };
+  const double without = loss_of(EvalStream::middle_ar);
+  for (const EvalStream stream : streams_for(config.fim)) {
+    const bool middle = stream == EvalStream::middle_psm || stream == EvalStream::middle_spm1 ||
+                        stream == EvalStream::middle_spm2;
+    const double with = loss_of(stream);
+    if (!middle || std::isnan(with) || std::isnan(without)) continue;
+    std::printf("%s: middles with their suffix %.4f, without %.4f nats/token: the suffix %s\n",
+                std::string(name_of(stream)).c_str(), with, without,
+                with < without ? "helps" : "does not help yet");
+  }
+}
+
 void print_json(const std::vector<EvalResult>& results) {
   Json out = Json::object();
   for (const EvalResult& r : results)
@@ -90,8 +110,11 @@ int run_eval(const Options& options) {
   const auto results = evaluator.run(model, config.eval.samples, options.batch);
   if (options.json)
     print_json(results);
-  else
-    print_table(results, config, source.kind == ModelSource::Kind::run);
+  else {
+    const bool is_run = source.kind == ModelSource::Kind::run;
+    print_table(results, config, is_run);
+    if (is_run) print_worth_of_suffix(results, config);
+  }
   return 0;
 }
 
@@ -135,7 +158,7 @@ void add_eval(CLI::App& app, Run& run) {
   command->footer(
       "Example:\n"
       "  midfill eval --run runs/quickstart --samples 256\n"
-      "  midfill eval --model hf/my-model --data data/quickstart/valid --json");
+      "  midfill eval --model hf/my-model --data data/quickstart/code_valid --json");
   command->callback([options, &run] { run = [options] { return run_eval(*options); }; });
 }
 
