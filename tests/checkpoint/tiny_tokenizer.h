@@ -5,6 +5,7 @@
 
 #include "src/io/json.h"
 #include "src/tokenizer/tokenizer.h"
+#include "tests/support/tokenizer_json.h"
 
 namespace midfill::test {
 
@@ -25,29 +26,9 @@ inline Tokenizer tiny_tokenizer() {
     }
     vocabulary[symbol] = byte;
   }
-  const auto special = [](int id, const char* text) {
-    return Json{{"id", id},        {"content", text},     {"single_word", false}, {"lstrip", false},
-                {"rstrip", false}, {"normalized", false}, {"special", true}};
-  };
-  const Json byte_level = {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}};
-  const Json json = {{"version", "1.0"},
-                     {"truncation", nullptr},
-                     {"padding", nullptr},
-                     {"added_tokens", {special(256, "<|endoftext|>"), special(257, "<|padding|>")}},
-                     {"normalizer", {{"type", "NFC"}}},
-                     {"pre_tokenizer", byte_level},
-                     {"post_processor", byte_level},
-                     {"decoder", byte_level},
-                     {"model",
-                      {{"type", "BPE"},
-                       {"dropout", nullptr},
-                       {"unk_token", nullptr},
-                       {"continuing_subword_prefix", nullptr},
-                       {"end_of_word_suffix", nullptr},
-                       {"fuse_unk", false},
-                       {"vocab", vocabulary},
-                       {"merges", Json::array()}}}};
+  const Json json = byte_level_tokenizer(vocabulary, Json::array(),
+                                         Json::array({added_token(256, "<|endoftext|>", true),
+                                                      added_token(257, "<|padding|>", true)}));
   return Tokenizer::from_json(json.dump(), "tiny tokenizer");
 }
 

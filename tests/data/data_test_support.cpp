@@ -4,6 +4,7 @@
 #include <map>
 
 #include "src/io/json.h"
+#include "tests/support/tokenizer_json.h"
 
 namespace midfill::test {
 
@@ -72,40 +73,12 @@ std::string small_tokenizer_json() {
     }
   }
   Json added = Json::array();
-  const auto add_token = [&](int id, const std::string& content, bool special) {
-    added.push_back({{"id", id},
-                     {"content", content},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", !special},
-                     {"special", special}});
-  };
-  add_token(0, "<|endoftext|>", true);
-  add_token(1, "<|padding|>", true);
+  added.push_back(added_token(0, "<|endoftext|>", true));
+  added.push_back(added_token(1, "<|padding|>", true));
   vocab["<|endoftext|>"] = 0;
   vocab["<|padding|>"] = 1;
-  for (int n = 6; n >= 2; --n) add_token(next++, std::string(n, ' '), false);
-  const Json byte_level = {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}};
-  return Json({{"version", "1.0"},
-               {"truncation", nullptr},
-               {"padding", nullptr},
-               {"added_tokens", added},
-               {"normalizer", {{"type", "NFC"}}},
-               {"pre_tokenizer", byte_level},
-               {"post_processor", byte_level},
-               {"decoder", byte_level},
-               {"model",
-                {{"type", "BPE"},
-                 {"dropout", nullptr},
-                 {"unk_token", nullptr},
-                 {"continuing_subword_prefix", nullptr},
-                 {"end_of_word_suffix", nullptr},
-                 {"fuse_unk", false},
-                 {"vocab", vocab},
-                 {"merges", merges}}}})
-      .dump();
+  for (int n = 6; n >= 2; --n) added.push_back(added_token(next++, std::string(n, ' '), false));
+  return byte_level_tokenizer(vocab, merges, added).dump();
 }
 
 }  // namespace

@@ -9,10 +9,13 @@
 #include "src/tokenizer/byte_alphabet.h"
 #include "src/tokenizer/tokenizer.h"
 #include "tests/support/test_support.h"
+#include "tests/support/tokenizer_json.h"
 
 namespace midfill {
 namespace {
 
+using test::added_token;
+using test::byte_level_tokenizer;
 using test::error_of;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -26,31 +29,11 @@ Json good_file() {
   for (const uint8_t byte : byte_alphabet::bytes_in_order())
     vocab[byte_alphabet::symbols()[byte]] = id++;
   for (const char* token : {"ab", "abc", "<|endoftext|>"}) vocab[token] = id++;
-  const auto added = [](int token_id, const char* content, bool special) {
-    return Json{{"id", token_id},    {"content", content}, {"single_word", false},
-                {"lstrip", false},   {"rstrip", false},    {"normalized", !special},
-                {"special", special}};
-  };
-  const Json byte_level = {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}};
-  return {
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", Json::array({added(258, "<|endoftext|>", true), added(259, "  ", false)})},
-      {"normalizer", {{"type", "NFC"}}},
-      {"pre_tokenizer", byte_level},
-      {"post_processor", byte_level},
-      {"decoder", byte_level},
-      {"model",
-       {{"type", "BPE"},
-        {"dropout", nullptr},
-        {"unk_token", nullptr},
-        {"continuing_subword_prefix", nullptr},
-        {"end_of_word_suffix", ""},
-        {"fuse_unk", false},
-        {"vocab", vocab},
-        {"merges", {"a b", "ab c"}}}}};
+  Json file = byte_level_tokenizer(
+      vocab, {"a b", "ab c"},
+      Json::array({added_token(258, "<|endoftext|>", true), added_token(259, "  ", false)}));
+  file["model"]["end_of_word_suffix"] = "";  // as good as null
+  return file;
 }
 
 // The error of the changed file; "" where it is good.
