@@ -1,8 +1,8 @@
 // The device an op runs on. `Cpu` owns what its kernels need beside their operands: the thread
 // count and one workspace. `Device::run` is the only place where an op meets a device:
 //
-//   dev.run(LayerNormForward{.y = a.ln1, .mean = ..., .rstd = ..., .x = x, .gamma = ..., .beta =
-//   ...});
+//   Device device("cpu");
+//   device.run(EmbeddingForward{.y = y, .ids = ids, .table = table});
 #pragma once
 
 #include <cstddef>
@@ -46,8 +46,8 @@ class Cpu {
   Buffer workspace_;
 };
 
-// "cuda" is a device that this build may lack; then asking for it is an error that says how to get
-// it.
+// Made by name: "cpu". Throws Error for another; "cuda" will be the second, when its ops exist, and
+// has a message of its own until then.
 class Device {
  public:
   explicit Device(std::string_view name, int threads = 0);

@@ -1,11 +1,11 @@
 // A tensor is a view: pointer, dtype and up to five dims, contiguous and row-major. It owns nothing
-// and is passed by value; memory belongs to an Arena or a Buffer.
+// and is passed by value; memory belongs to a Buffer, or to whoever else made it.
 //
 // House rules for every op in kernels/:
 //   * operands are named, outputs first, then inputs, then scalars with defaults;
-//   * backward ops ADD into gradients of parameters and OVERWRITE gradients of activations; a
-//   contract says so
-//     where it differs;
+//   * backward ops ADD into gradients of parameters and OVERWRITE gradients of activations,
+//     so that parameters collect their gradient over micro-batches; a contract says so where it
+//     differs;
 //   * an operand that a contract calls optional may be a default-constructed (empty) tensor.
 #pragma once
 
