@@ -1,6 +1,5 @@
 #include "kernels/embedding.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "kernels/common/parallel.h"

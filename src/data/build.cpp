@@ -5,7 +5,6 @@
 
 #include <exception>
 #include <future>
-#include <memory>
 #include <optional>
 #include <utility>
 

@@ -1,7 +1,6 @@
 #include "src/eval/evaluate.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numbers>
 
 #include "kernels/common/check.h"

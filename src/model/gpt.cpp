@@ -1,7 +1,5 @@
 #include "src/model/gpt.h"
 
-#include <algorithm>
-
 #include "kernels/memory.h"
 #include "src/model/activations.h"
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 #include "kernels/common/check.h"
 #include "src/tokenizer/unicode.h"
