@@ -16,8 +16,8 @@ namespace midfill {
   // passes.
   x = x < -104.0f ? -104.0f : x;
   x = x > 89.0f ? 89.0f : x;
-  constexpr float kRound =
-      12582912.0f;  // 1.5 * 2^23: the sum's last bits are x / ln 2 rounded to nearest
+  // 1.5 * 2^23: the last bits of the sum are x / ln 2 rounded to nearest.
+  constexpr float kRound = 12582912.0f;
   const float shifted = x * 1.44269504f + kRound;
   const float k = shifted - kRound;
   // ln 2 in two parts, the first with trailing zeros: k times it is exact.

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
-#include <vector>
 
 #include "src/checkpoint/model_source.h"
 #include "src/infer/generator.h"

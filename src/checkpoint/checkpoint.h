@@ -41,8 +41,8 @@ void prune_checkpoints(const std::filesystem::path& run, int keep_last, int64_t 
 struct FoundCheckpoint {
   std::filesystem::path path;
   int64_t step = 0;
-  std::vector<std::string>
-      passed_over;  // one line for each newer checkpoint that did not verify, with the reason
+  // One line for each newer checkpoint that did not verify, with the reason.
+  std::vector<std::string> passed_over;
 };
 
 // The newest checkpoint whose manifest verifies; nothing where the run has no checkpoint. Throws

@@ -12,10 +12,8 @@
 namespace midfill {
 
 enum class Activation { gelu_tanh, gelu_erf };
-enum class Init {
-  normal,
-  neox
-};  // N(0, 0.02) everywhere | small_init inside, wang_init for the two output layers
+// N(0, 0.02) everywhere | small_init inside, wang_init for the two output layers of a block
+enum class Init { normal, neox };
 enum class FimLevel { context, document };
 enum class FimUnit { character, token, line };  // keys: "char", "token", "line"
 enum class Schedule { cosine, linear, constant, wsd };
@@ -27,9 +25,9 @@ struct ModelConfig {
   int n_heads = 6;
   int d_ff = 1536;
   int n_ctx = 512;
-  int vocab_size = 0;  // 0: as many as the tokenizer has
-  int vocab_multiple =
-      1;  // the embedding has vocab_size rounded up to this; padded rows are never used
+  int vocab_size = 0;      // 0: as many as the tokenizer has
+  int vocab_multiple = 1;  // the embedding has vocab_size rounded up to a multiple of this many
+                           // rows; the extra ones are never used
   double rotary_pct = 1.0;
   double rotary_base = 10000.0;
   bool parallel_residual = false;

@@ -25,17 +25,18 @@ struct TokenRange {
 struct Segment {
   SegmentKind kind = SegmentKind::ar;
   TokenRange range;  // all of it: sentinels, parts, EOD
-  TokenRange prefix, middle,
-      suffix;  // the parts' tokens, sentinels not included; ar: prefix is
-               // all the text, the rest empty (but for EvalStream::middle_ar)
+  // The parts' tokens, sentinels not included. ar: prefix is all the text, the rest empty (but for
+  // EvalStream::middle_ar).
+  TokenRange prefix, middle, suffix;
   bool operator==(const Segment&) const = default;
 };
 
 struct Sample {
   int64_t index = 0;            // position in the stream
   std::vector<TokenId> tokens;  // n_ctx + 1
-  std::vector<float> weights;   // n_ctx + 1: weight of the loss of predicting tokens[i]; 0 =
-                               // ignored; [0] is never predicted and is 0
+  // n_ctx + 1: weight of the loss of predicting tokens[i]; 0: ignored. tokens[0] is never
+  // predicted: weights[0] is 0.
+  std::vector<float> weights;
   std::vector<Segment> segments;
   int32_t dropped = 0;  // tokens of the data given up to make room
   int32_t padded = 0;   // pad tokens that fill the room left over: at the very end, or, at document

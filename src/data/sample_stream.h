@@ -29,16 +29,18 @@ std::unique_ptr<SampleStream> training_stream(const Config& config, const Tokeni
 
 // Validation: frozen, whatever the training configuration of FIM.
 enum class EvalStream : uint8_t {
-  ar,       // plain text
-  fim_psm,  // every segment transformed, loss on all tokens
+  // Plain text.
+  ar,
+  // Every segment transformed, loss on all tokens.
+  fim_psm,
   fim_spm1,
   fim_spm2,
-  middle_psm,  // the same samples, loss on the middles' tokens only (EOD not among them): -log P(m
-               // | p, s)
+  // The same samples, loss on the middles' tokens only (EOD not among them): -log P(m | p, s).
+  middle_psm,
   middle_spm1,
   middle_spm2,
-  middle_ar,  // the same middles, the same token ids, in reading order (prefix middle suffix): -log
-              // P(m | p)
+  // The same middles, the same ids, in reading order (prefix middle suffix): -log P(m | p).
+  middle_ar,
 };
 std::string_view name_of(EvalStream stream);  // "ar", "fim_psm", ..., "middle_ar"
 std::unique_ptr<SampleStream> eval_stream(EvalStream kind, const Config& config,

@@ -74,7 +74,7 @@ AtomicFile::AtomicFile(std::filesystem::path path, Existing existing)
           "{}: already exists; refusing to overwrite it", path_.string());
   temporary_ = path_;
   temporary_ += fmt::format(".tmp.{}", ::getpid());
-  fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd_ < 0) fail_errno(temporary_, "create");
   buffer_.reserve(kBufferBytes);
 }
@@ -86,26 +86,11 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
-  size_ += bytes;
   if (buffer_.size() + bytes > kBufferBytes) flush();
   if (bytes >= kBufferBytes) {
     write_all(fd_, static_cast<const char*>(data), bytes, path_);
   } else {
     buffer_.append(static_cast<const char*>(data), bytes);
-  }
-}
-
-void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {
-  flush();
-  require(offset + bytes <= size_, "{}: write_at past the end", path_.string());
-  const char* from = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t n = ::pwrite(fd_, from, bytes, static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_errno(path_, "write");
-    from += n;
-    offset += static_cast<uint64_t>(n);
-    bytes -= static_cast<size_t>(n);
   }
 }
 
@@ -162,19 +147,10 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-namespace {
-void fsync_path(const std::filesystem::path& path, int flags) {
-  const Descriptor file{::open(path.c_str(), flags | O_CLOEXEC)};
-  if (file.fd < 0) fail_errno(path, "open");
-  if (::fsync(file.fd) != 0) fail_errno(path, "fsync");
-}
-}  // namespace
-
-void fsync_file(const std::filesystem::path& path) {
-  fsync_path(path, O_RDONLY);
-}
 void fsync_directory(const std::filesystem::path& path) {
-  fsync_path(path, O_RDONLY | O_DIRECTORY);
+  const Descriptor directory{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (directory.fd < 0) fail_errno(path, "open");
+  if (::fsync(directory.fd) != 0) fail_errno(path, "fsync");
 }
 
 }  // namespace midfill

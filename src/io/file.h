@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -16,6 +15,8 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = ui
 
 // A file being written. It has a temporary name in the same directory until `commit()`: flush,
 // fsync, rename, fsync of the directory. Destroyed without commit, it removes its temporary file.
+// Every call throws Error (path, errno text) where the system refuses; the constructor and commit()
+// also where Existing::refuse meets an existing file.
 class AtomicFile {
  public:
   enum class Existing { refuse, replace };
@@ -26,9 +27,6 @@ class AtomicFile {
 
   void write(const void* data, size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  // Overwrites bytes already written (headers whose counts are known last).
-  void write_at(uint64_t offset, const void* data, size_t bytes);
-  uint64_t size() const { return size_; }
   void commit();
 
  private:
@@ -37,7 +35,6 @@ class AtomicFile {
   std::filesystem::path path_, temporary_;
   Existing existing_;
   int fd_ = -1;
-  uint64_t size_ = 0;
   std::string buffer_;
 };
 
@@ -45,7 +42,7 @@ class AtomicFile {
 void write_file(const std::filesystem::path& path, std::string_view text,
                 AtomicFile::Existing existing = AtomicFile::Existing::replace);
 
-// A read-only memory map.
+// A read-only memory map. Throws Error where the path is no regular file that can be mapped.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -63,7 +60,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-void fsync_file(const std::filesystem::path& path);
+// Makes names that were created, renamed or removed in a directory survive the machine.
 void fsync_directory(const std::filesystem::path& path);
 
 }  // namespace midfill

@@ -42,7 +42,7 @@ struct GptWeights {
 };
 
 struct MemoryLine {
-  std::string name;  // "weights", "gradients", "moments", "activations", "logits chunk", ...
+  std::string name;  // "weights", "gradients", "moments", "activations", ...
   int64_t bytes = 0;
 };
 
