@@ -89,6 +89,10 @@ const Tokenizer& small_tokenizer() {
   return tokenizer;
 }
 
+TokenId byte_token(char byte) {
+  return 2 + static_cast<unsigned char>(byte);
+}
+
 std::string random_text(Rng& rng, size_t bytes) {
   static const std::vector<std::string> pieces = {"def",
                                                   " self",

@@ -15,6 +15,8 @@ namespace midfill::test {
 // Byte-level BPE with a few hundred merges: words, whitespace, and pieces of UTF-8 characters that
 // begin and end inside characters. Adds <|endoftext|>, <|padding|> and runs of 2 to 6 spaces.
 const Tokenizer& small_tokenizer();
+// Its id of one byte.
+TokenId byte_token(char byte);
 
 // Random text of up to about `bytes` bytes: code, prose, every kind of whitespace, CJK, emoji,
 // combining marks, and text that spells special tokens. Valid UTF-8, not always NFC.

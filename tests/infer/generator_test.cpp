@@ -11,13 +11,10 @@
 namespace midfill {
 namespace {
 
+using test::byte_token;
 using test::error_of;
 using test::small_tokenizer;
 using Ids = std::vector<TokenId>;
-
-TokenId byte(char c) {
-  return 2 + static_cast<unsigned char>(c);
-}
 
 // A Markov chain: blocks add nothing, and embeddings are unit vectors, so that the final norm of
 // token i is large at i alone and column i of the head says what follows it.
@@ -52,7 +49,7 @@ struct Chain {
 
 struct GeneratorTest : testing::Test {
   const Sentinels& s = small_tokenizer().sentinels();
-  const Ids prompt = {s.pre, byte('x'), s.suf, s.mid};
+  const Ids prompt = {s.pre, byte_token('x'), s.suf, s.mid};
 
   static std::vector<Completion> run(const Chain& chain, const GenerationOptions& options,
                                      const Ids& prompt, uint64_t task = 0) {
@@ -67,13 +64,13 @@ struct GeneratorTest : testing::Test {
 
 TEST_F(GeneratorTest, StopsAtTheEod) {
   Chain chain;
-  chain.follow(s.mid, byte('a'));
-  chain.follow(byte('a'), byte('b'));
-  chain.follow(byte('b'), s.eod);
+  chain.follow(s.mid, byte_token('a'));
+  chain.follow(byte_token('a'), byte_token('b'));
+  chain.follow(byte_token('b'), s.eod);
   const auto done = run(chain, {.max_new_tokens = 10}, prompt);
   ASSERT_EQ(done.size(), 1u);
   EXPECT_EQ(done[0].text, "ab");
-  EXPECT_EQ(done[0].tokens, (Ids{byte('a'), byte('b')}));
+  EXPECT_EQ(done[0].tokens, (Ids{byte_token('a'), byte_token('b')}));
   EXPECT_TRUE(done[0].ended);
   // Three steps, each with all but nothing left to the other tokens; EOD counts as one.
   EXPECT_LT(done[0].mean_logprob, 0.0);
@@ -96,9 +93,9 @@ TEST_F(GeneratorTest, AnEmptyMiddleIsACompletion) {
 
 TEST_F(GeneratorTest, MeanLogprobIsTheModels) {
   Chain chain;
-  chain.follow(s.mid, byte('a'), 12.0);
+  chain.follow(s.mid, byte_token('a'), 12.0);
   chain.follow(s.mid, s.pad, 12.0);  // never chosen, but its probability counts
-  chain.follow(byte('a'), s.eod, 30.0);
+  chain.follow(byte_token('a'), s.eod, 30.0);
   const auto done = run(chain, {.max_new_tokens = 10}, prompt);
   EXPECT_EQ(done[0].text, "a");
   EXPECT_NEAR(done[0].mean_logprob, std::log(0.5) / 2, 2e-3);
@@ -108,8 +105,8 @@ TEST_F(GeneratorTest, SentinelsPaddingAndRowsWithoutATokenAreNeverChosen) {
   Chain chain(/*spare_rows=*/3);
   for (TokenId id : {s.pre, s.suf, s.mid, s.pad, chain.config.vocab_size - 1})
     chain.follow(s.mid, id, 30.0);
-  chain.follow(s.mid, byte('a'), 10.0);
-  chain.follow(byte('a'), s.eod);
+  chain.follow(s.mid, byte_token('a'), 10.0);
+  chain.follow(byte_token('a'), s.eod);
   EXPECT_EQ(run(chain, {.max_new_tokens = 5}, prompt)[0].text, "a");
   for (const std::string& text : texts(run(
            chain, {.max_new_tokens = 5, .sampling = {.temperature = 1.0}, .samples = 20}, prompt)))
@@ -119,9 +116,9 @@ TEST_F(GeneratorTest, SentinelsPaddingAndRowsWithoutATokenAreNeverChosen) {
 TEST_F(GeneratorTest, ResultsDoNotDependOnBatches) {
   Chain chain;
   for (char c = 'a'; c <= 'h'; ++c) {
-    chain.follow(s.mid, byte(c), 10.0);
-    for (char d = 'a'; d <= 'h'; ++d) chain.follow(byte(c), byte(d), 10.0);
-    chain.follow(byte(c), s.eod, 10.5);  // sequences leave the batch at different steps
+    chain.follow(s.mid, byte_token(c), 10.0);
+    for (char d = 'a'; d <= 'h'; ++d) chain.follow(byte_token(c), byte_token(d), 10.0);
+    chain.follow(byte_token(c), s.eod, 10.5);  // sequences leave the batch at different steps
   }
   GenerationOptions options{
       .max_new_tokens = 30, .sampling = {.temperature = 1.0}, .samples = 12, .batch = 1};
@@ -142,10 +139,10 @@ TEST_F(GeneratorTest, ResultsDoNotDependOnBatches) {
 
 TEST_F(GeneratorTest, BestOfPrefersWhatEnded) {
   Chain chain;
-  chain.follow(s.mid, byte('a'), 12.0);
-  chain.follow(s.mid, byte('b'), 15.0);  // 20 times likelier, but it never ends
-  chain.follow(byte('b'), byte('b'), 30.0);
-  chain.follow(byte('a'), s.eod, 30.0);
+  chain.follow(s.mid, byte_token('a'), 12.0);
+  chain.follow(s.mid, byte_token('b'), 15.0);  // 20 times likelier, but it never ends
+  chain.follow(byte_token('b'), byte_token('b'), 30.0);
+  chain.follow(byte_token('a'), s.eod, 30.0);
   GenerationOptions options{
       .max_new_tokens = 6, .sampling = {.temperature = 1.0}, .samples = 3, .best_of = 100};
   for (const Completion& c : run(chain, options, prompt)) {

@@ -10,18 +10,15 @@
 namespace midfill {
 namespace {
 
+using test::byte_token;
 using test::error_of;
 using test::small_tokenizer;
 using Ids = std::vector<TokenId>;
 
 // The small tokenizer's ids of single bytes.
-TokenId byte(char c) {
-  return 2 + static_cast<unsigned char>(c);
-}
-
 Ids bytes(std::string_view text) {
   Ids ids;
-  for (char c : text) ids.push_back(byte(c));
+  for (char c : text) ids.push_back(byte_token(c));
   return ids;
 }
 
