@@ -16,6 +16,8 @@ if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
   message(FATAL_ERROR "${MIDFILL_NVCC} is ${CMAKE_CUDA_COMPILER_VERSION}, expected 12 or later, for C++20")
 endif()
 
+find_package(CUDAToolkit REQUIRED)  # the runtime and cuBLASLt
+
 # CMake 3.25 does not know that nvcc 12 and later take -std=c++20.
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

@@ -11,6 +11,7 @@ struct Fill {
   float value = 0.0f;
   void check() const;
   void run(Cpu& cpu) const;
+  void run(Cuda& cuda) const;
 };
 
 // y = x, same dtype and shape, any dtype. y overwritten; must not overlap x.
@@ -19,6 +20,7 @@ struct Copy {
   Tensor x;  // in
   void check() const;
   void run(Cpu& cpu) const;
+  void run(Cuda& cuda) const;
 };
 
 }  // namespace midfill

@@ -1,14 +1,8 @@
 #include "kernels/common/device.h"
 
-#include <malloc.h>
 #include <omp.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <new>
+#include <cstring>
 
 #include "kernels/common/check.h"
 
@@ -18,37 +12,13 @@ namespace {
 
 constexpr int kMaxThreads = 4096;  // OpenMP runs out of stack, and crashes, far above
 
-std::atomic<size_t> held_bytes{0};  // by all buffers together
-
-size_t machine_bytes() {
-  static const size_t bytes = static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) *
-                              static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
-  return bytes;
+std::unique_ptr<Cuda> cuda_of(std::string_view name) {
+  if (name == "cpu") return nullptr;
+  require(name == "cuda", "device {}: expected cpu or cuda", name);
+  return std::make_unique<Cuda>();
 }
 
 }  // namespace
-
-// Linux promises memory that it does not have, and kills the process that then writes to it: so
-// what cannot fit is refused here.
-Buffer::Buffer(size_t bytes) : bytes_(bytes) {
-  const size_t held = held_bytes;
-  require(bytes <= machine_bytes() && held <= machine_bytes() - bytes,
-          "out of memory: cannot allocate {} bytes beside {} in use; this machine has {}", bytes,
-          held, machine_bytes());
-  constexpr size_t kHugePage = size_t{2} << 20;
-  const size_t alignment = bytes >= kHugePage ? kHugePage : 256;
-  const size_t rounded = (std::max<size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  void* data = std::aligned_alloc(alignment, rounded);
-  require(data != nullptr, "out of memory: cannot allocate {} bytes", bytes);
-  if (alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);  // a hint; failure is harmless
-  data_.reset(data);
-  held_bytes += ::malloc_usable_size(data);
-}
-
-void Buffer::Free::operator()(void* p) const {
-  held_bytes -= ::malloc_usable_size(p);
-  std::free(p);
-}
 
 Cpu::Cpu(int threads) : threads_(threads > 0 ? threads : omp_get_max_threads()) {
   require(0 <= threads && threads <= kMaxThreads, "threads: {}, expected 0 to {}", threads,
@@ -61,9 +31,32 @@ void* Cpu::workspace(size_t bytes) {
   return workspace_.data();
 }
 
-Device::Device(std::string_view name, int threads) : cpu_(threads) {
-  require(name != "cuda", "device cuda: this build has no CUDA backend; use --device cpu");
-  require(name == "cpu", "device {}: expected cpu or cuda", name);
+Device::Device(std::string_view name, int threads) : cpu_(threads), cuda_(cuda_of(name)) {}
+
+Buffer Device::allocate(size_t bytes) {
+  return cuda_ ? cuda_->allocate(bytes) : Buffer(bytes);
+}
+
+void Device::upload(const Tensor& to, const void* from_host) {
+  if (!cuda_) {
+    std::memcpy(to.data(), from_host, static_cast<size_t>(to.bytes()));
+    return;
+  }
+  cuda_->upload(to.data(), from_host, static_cast<size_t>(to.bytes()));
+  cuda_->synchronize();
+}
+
+void Device::download(void* to_host, const Tensor& from) {
+  if (!cuda_) {
+    std::memcpy(to_host, from.data(), static_cast<size_t>(from.bytes()));
+    return;
+  }
+  cuda_->download(to_host, from.data(), static_cast<size_t>(from.bytes()));
+  cuda_->synchronize();
+}
+
+void Device::synchronize() {
+  if (cuda_) cuda_->synchronize();
 }
 
 }  // namespace midfill

@@ -1,33 +1,22 @@
-// The device an op runs on. `Cpu` owns what its kernels need beside their operands: the thread
-// count and one workspace. `Device::run` is the only place where an op meets a device:
+// The device an op runs on. `Cpu` and `Cuda` own what their kernels need beside the operands:
+// threads or a stream, and one workspace. `Device::run` is the only place where an op meets a
+// device:
 //
 //   Device device("cpu");
 //   device.run(EmbeddingForward{.y = y, .ids = ids, .table = table});
+//
+// Operands are in memory of the device.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string_view>
 
+#include "kernels/common/buffer.h"
+#include "kernels/common/cuda_device.h"
+#include "kernels/common/tensor.h"
+
 namespace midfill {
-
-// Memory of the host: 256-byte aligned, not initialised, freed with the object. Large blocks ask
-// for huge pages.
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(size_t bytes);
-  void* data() const { return data_.get(); }
-  size_t bytes() const { return bytes_; }
-
- private:
-  struct Free {
-    void operator()(void* p) const;
-  };
-  std::unique_ptr<void, Free> data_;
-  size_t bytes_ = 0;
-};
 
 class Cpu {
  public:
@@ -46,22 +35,49 @@ class Cpu {
   Buffer workspace_;
 };
 
-// Made by name: "cpu". Throws Error for another; "cuda" will be the second, when its ops exist, and
-// has a message of its own until then.
 class Device {
  public:
+  // "cpu", or "cuda" where the build has it. Throws Error for another, and where there is no such
+  // device. `threads` are those of the host.
   explicit Device(std::string_view name, int threads = 0);
 
   template <typename Op>
   void run(const Op& op) {
     op.check();
+#ifdef MIDFILL_HAS_CUDA
+    if (cuda_) {
+      if constexpr (requires { op.run(*cuda_); })
+        op.run(*cuda_);
+      else
+        fail("this op has no CUDA kernel");
+      return;
+    }
+#endif
     op.run(cpu_);
   }
 
-  Cpu& cpu() { return cpu_; }
+  bool is_cuda() const {
+    return cuda_ != nullptr;
+  }
+  Cpu& cpu() {
+    return cpu_;
+  }
+  Cuda& cuda() {
+    return *cuda_;
+  }
+
+  // Memory of the device, 256-byte aligned, contents undefined.
+  Buffer allocate(size_t bytes);
+  // Between host memory and a tensor of the device, of the same size; done on return, after all
+  // work before it.
+  void upload(const Tensor& to, const void* from_host);
+  void download(void* to_host, const Tensor& from);
+  // Waits for all work.
+  void synchronize();
 
  private:
   Cpu cpu_;
+  std::unique_ptr<Cuda> cuda_;
 };
 
 }  // namespace midfill

@@ -17,6 +17,8 @@
 
 #include "kernels/common/check.h"
 #include "kernels/common/cuda.cuh"
+#include "kernels/common/cuda_device.h"
+#include "kernels/common/dtype.h"
 
 namespace midfill {
 
@@ -25,6 +27,21 @@ using Stream = cudaStream_t;
 #else
 using Stream = void*;  // a kernel has run when its launch returns
 #endif
+
+inline Stream stream_of(const Cuda& cuda) {
+  return static_cast<Stream>(cuda.stream());
+}
+
+// Tensors of bf16 hold CUDA's type in kernel files: t.as<__nv_bfloat16>().
+template <>
+struct DTypeOf<__nv_bfloat16> {
+  static constexpr DType value = DType::bf16;
+};
+
+// Blocks of `size` that cover n elements or rows.
+constexpr unsigned blocks_of(int64_t n, int64_t size) {
+  return static_cast<unsigned>((n + size - 1) / size);
+}
 
 struct Launch {
   dim3 grid, block;

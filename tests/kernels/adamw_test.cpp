@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -29,7 +30,7 @@ struct State {
   }
 
   void run(int threads, int64_t steps) {
-    Device device("cpu", threads);
+    test::OpDevice device(threads);
     for (int64_t step = 1; step <= steps; ++step) {
       grads = test::random_floats(kN, 100 + static_cast<uint64_t>(step), 0.01);
       device.run(op(step));
@@ -97,14 +98,14 @@ TEST(AdamW, IsTheSameForAnyThreadCount) {
 TEST(AdamW, KeepsNan) {
   State state;
   state.grads[100] = std::nanf("");
-  Device("cpu", 2).run(state.op(1));
+  test::OpDevice(2).run(state.op(1));
   EXPECT_TRUE(std::isnan(state.params[100]));
   EXPECT_TRUE(std::isnan(state.m[100]));
   EXPECT_FALSE(std::isnan(state.params[99]));
 }
 
 TEST(AdamW, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   State state;
   AdamW op = state.op(0);
   EXPECT_EQ(test::error_of([&] { device.run(op); }), "AdamW: step is 0, expected at least 1");

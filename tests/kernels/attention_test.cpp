@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -77,12 +78,12 @@ double largest(const std::vector<double>& values) {
 // The ops on `threads` threads, with memory of their own.
 struct Attention {
   Shape s;
-  Device device;
+  test::OpDevice device;
   std::vector<float> cos, sin, qkv, out, lse, dout, dqkv;
 
   explicit Attention(const Shape& shape, int threads = 2, double scale = 1.0)
       : s(shape),
-        device("cpu", threads),
+        device(threads),
         cos(std::max<int64_t>(1, s.T * s.R / 2)),
         sin(cos.size()),
         qkv(random_floats(s.packed(), 1, scale)),

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -65,7 +66,7 @@ TEST(CrossEntropy, LossAgreesWithDoubleAndGradientWithFiniteDifferences) {
     for (double scale : {0.1, 3.0, 30.0}) {
       SCOPED_TRACE(testing::Message() << shape.N << " " << shape.vocab << " scale " << scale);
       Case c(shape, scale);
-      Device("cpu", 2).run(c.op());
+      test::OpDevice(2).run(c.op());
       Doubles loss, gradient;
       for (int64_t n = 0; n < shape.N; ++n) {
         const int32_t target = c.targets[static_cast<size_t>(n)];
@@ -92,7 +93,7 @@ TEST(CrossEntropy, LossAgreesWithDoubleAndGradientWithFiniteDifferences) {
 
 TEST(CrossEntropy, GradientMayTakeThePlaceOfTheLogits) {
   Case apart({5, 50, 64}), over({5, 50, 64});
-  Device device("cpu", 2);
+  test::OpDevice device(2);
   device.run(apart.op());
   CrossEntropy op = over.op();
   op.dlogits = op.logits;
@@ -104,7 +105,7 @@ TEST(CrossEntropy, GradientMayTakeThePlaceOfTheLogits) {
 TEST(CrossEntropy, WithoutGradientOnlyReadsTheLogits) {
   Case with({7, 1024, 1024}), without({7, 1024, 1024});
   const std::vector<float> before = without.logits;
-  Device device("cpu", 2);
+  test::OpDevice device(2);
   device.run(with.op());
   device.run(without.op(false));
   EXPECT_TRUE(test::same_bits(before, without.logits));
@@ -116,7 +117,7 @@ TEST(CrossEntropy, WeightZeroIsZeroWhateverTheRowHolds) {
   c.weights[1] = 0;
   c.targets[1] = -7;
   c.logits[30] = std::nanf("");
-  Device("cpu", 2).run(c.op());
+  test::OpDevice(2).run(c.op());
   EXPECT_EQ(c.loss[1], 0.0f);
   for (size_t v = 24; v < 48; ++v) EXPECT_EQ(c.dlogits[v], 0.0f);
   EXPECT_GT(c.loss[0], 0.0f);
@@ -127,7 +128,7 @@ TEST(CrossEntropy, NonFiniteLogits) {
     for (size_t column : {size_t{0}, size_t{7}, size_t{19}}) {
       Case c({3, 20, 24});
       c.logits[24 + column] = bad;
-      Device("cpu", 2).run(c.op());
+      test::OpDevice(2).run(c.op());
       EXPECT_TRUE(std::isnan(c.loss[1])) << bad << " " << column;
       EXPECT_TRUE(std::isnan(c.dlogits[24])) << bad << " " << column;
       EXPECT_FALSE(std::isnan(c.loss[0]));
@@ -137,7 +138,7 @@ TEST(CrossEntropy, NonFiniteLogits) {
   Case c({1, 20, 24});  // -inf is a probability of 0
   c.targets[0] = 3;
   c.logits[5] = -kInf;
-  Device("cpu", 1).run(c.op());
+  test::OpDevice(1).run(c.op());
   EXPECT_TRUE(std::isfinite(c.loss[0]));
   EXPECT_EQ(c.dlogits[5], 0.0f);
 }
@@ -147,24 +148,24 @@ TEST(CrossEntropy, HugeLogitsDoNotOverflow) {
   c.logits = {1e30f, -1e30f, 5.0f};
   c.targets = {0};
   c.weights = {1.0f};
-  Device("cpu", 1).run(c.op());
+  test::OpDevice(1).run(c.op());
   EXPECT_EQ(c.loss[0], 0.0f);
   EXPECT_TRUE(all_near(c.dlogits, Doubles{0, 0, 0}, {.absolute = 1e-6}));
 }
 
 TEST(CrossEntropy, IsTheSameForAnyThreadCount) {
   Case expected({33, 1100, 1104});
-  Device("cpu", 1).run(expected.op());
+  test::OpDevice(1).run(expected.op());
   for (int threads : {1, 2, 3}) {
     Case found({33, 1100, 1104});
-    Device("cpu", threads).run(found.op());
+    test::OpDevice(threads).run(found.op());
     EXPECT_TRUE(test::same_bits(expected.loss, found.loss));
     EXPECT_TRUE(test::same_bits(expected.dlogits, found.dlogits));
   }
 }
 
 TEST(CrossEntropy, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   Case c({3, 20, 24});
   c.targets[2] = 20;
   EXPECT_EQ(test::error_of([&] { device.run(c.op()); }),

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -43,7 +44,7 @@ TEST(EmbeddingForward, CopiesRows) {
   for (const Shape s : kShapes) {
     for (int threads : {1, 2, 3}) {
       Case c(s);
-      Device("cpu", threads).run(c.forward());
+      test::OpDevice(threads).run(c.forward());
       std::vector<float> expected;
       for (int32_t id : c.ids)
         expected.insert(expected.end(), c.table.begin() + id * s.C,
@@ -57,7 +58,7 @@ TEST(EmbeddingBackward, AgreesWithFiniteDifferences) {
   for (const Shape s : {kShapes[0], kShapes[1], kShapes[2], kShapes[3]}) {
     Case c(s);
     std::vector<double> expected = test::to_double(c.dtable), tolerances = expected;
-    Device("cpu", 2).run(c.backward());
+    test::OpDevice(2).run(c.backward());
     const auto C = static_cast<size_t>(s.C);
     // The loss sum of dy * y, linear in the table.
     const auto loss = [&](std::span<const double> table) {
@@ -82,10 +83,10 @@ TEST(EmbeddingBackward, AgreesWithFiniteDifferences) {
 TEST(EmbeddingBackward, IsTheSameForAnyThreadCount) {
   for (const Shape s : kShapes) {
     Case expected(s);
-    Device("cpu", 1).run(expected.backward());
+    test::OpDevice(1).run(expected.backward());
     for (int threads : {1, 2, 3}) {
       Case found(s);
-      Device("cpu", threads).run(found.backward());
+      test::OpDevice(threads).run(found.backward());
       EXPECT_TRUE(test::same_bits(expected.dtable, found.dtable));
     }
   }
@@ -95,12 +96,12 @@ TEST(EmbeddingBackward, KeepsNanInItsRow) {
   Case c({3, 4, 2});
   c.ids = {2, 0, 2};
   c.dy[1] = std::nanf("");
-  Device("cpu", 2).run(c.backward());
+  test::OpDevice(2).run(c.backward());
   for (size_t i = 0; i < c.dtable.size(); ++i) EXPECT_EQ(std::isnan(c.dtable[i]), i == 5) << i;
 }
 
 TEST(Embedding, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   Case c({7, 9, 5});
   c.ids[3] = 9;
   EXPECT_EQ(test::error_of([&] { device.run(c.forward()); }),

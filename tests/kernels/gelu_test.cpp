@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -89,7 +90,7 @@ std::vector<float> sweep() {
 TEST(GeluForward, AgreesWithDoubleEverywhere) {
   for (const Gelu kind : kKinds) {
     Case c = Case::at(sweep());
-    Device("cpu", 2).run(c.forward(kind, false));
+    test::OpDevice(2).run(c.forward(kind, false));
     Doubles y;
     for (float x : c.x) y.push_back(exact(kind, static_cast<double>(x)));
     EXPECT_TRUE(all_near(c.y, y, {.absolute = 1e-6, .relative = 1e-6}));
@@ -101,7 +102,7 @@ TEST(GeluForward, AgreesWithDoubleForAwkwardShapes) {
     for (const Shape shape : kShapes) {
       for (bool with_bias : {false, true}) {
         Case c(shape);
-        Device("cpu", 2).run(c.forward(kind, with_bias));
+        test::OpDevice(2).run(c.forward(kind, with_bias));
         Doubles y;
         for (size_t i = 0; i < c.x.size(); ++i) y.push_back(exact(kind, c.h(i, with_bias)));
         EXPECT_TRUE(all_near(c.y, y, {.absolute = 1e-6, .relative = 1e-6}));
@@ -113,7 +114,7 @@ TEST(GeluForward, AgreesWithDoubleForAwkwardShapes) {
 TEST(GeluForward, LimitsAndNan) {
   for (const Gelu kind : kKinds) {
     Case c = Case::at({kInf, -kInf, 1e30f, -1e30f, 0.0f, std::nanf(""), 50.0f, -50.0f});
-    Device("cpu", 1).run(c.forward(kind, false));
+    test::OpDevice(1).run(c.forward(kind, false));
     EXPECT_EQ(c.y[0], kInf);
     EXPECT_NEAR(c.y[1], 0.0f, 1e-20f);
     EXPECT_EQ(c.y[2], 1e30f);
@@ -126,7 +127,7 @@ TEST(GeluForward, LimitsAndNan) {
 }
 
 TEST(GeluForward, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   Case c({3, 8});
   GeluForward op = c.forward(Gelu::erf, true);
   op.y = op.x;
@@ -144,7 +145,7 @@ TEST(GeluForward, RefusesBadOperands) {
 TEST(GeluBackward, AgreesWithFiniteDifferencesEverywhere) {
   for (const Gelu kind : kKinds) {
     Case c = Case::at(sweep());
-    Device("cpu", 2).run(c.backward(kind, false));
+    test::OpDevice(2).run(c.backward(kind, false));
     Doubles dx;
     for (float x : c.x) dx.push_back(exact_derivative(kind, static_cast<double>(x)));
     EXPECT_TRUE(all_near(c.dx, dx, {.absolute = 2e-6, .relative = 2e-6}));
@@ -159,7 +160,7 @@ TEST(GeluBackward, AgreesWithFiniteDifferencesForAwkwardShapes) {
         Case c(shape);
         Doubles dbias = test::to_double(c.dbias), dbias_tolerances = dbias;
         for (double& size : dbias_tolerances) size = 2e-6 * std::abs(size) + 2e-6;
-        Device("cpu", 2).run(c.backward(kind, with_bias));
+        test::OpDevice(2).run(c.backward(kind, with_bias));
         Doubles dx, tolerances;
         for (size_t i = 0; i < c.x.size(); ++i) {
           const auto dy = static_cast<double>(c.dy[i]);
@@ -181,7 +182,7 @@ TEST(GeluBackward, AgreesWithFiniteDifferencesForAwkwardShapes) {
 TEST(GeluBackward, LimitsAndNan) {
   for (const Gelu kind : kKinds) {
     Case c = Case::at({kInf, -kInf, 1e30f, -1e30f, 0.0f, std::nanf("")});
-    Device("cpu", 1).run(c.backward(kind, false));
+    test::OpDevice(1).run(c.backward(kind, false));
     EXPECT_EQ(c.dx[0], 1.0f);
     EXPECT_NEAR(c.dx[1], 0.0f, 1e-20f);
     EXPECT_EQ(c.dx[2], 1.0f);
@@ -195,7 +196,7 @@ TEST(GeluBackward, MayWriteOverDy) {
   for (const Gelu kind : kKinds) {
     for (bool with_bias : {false, true}) {
       Case apart(Shape{67, 33}), over(Shape{67, 33});
-      Device device("cpu", 2);
+      test::OpDevice device(2);
       device.run(apart.backward(kind, with_bias));
       GeluBackward op = over.backward(kind, with_bias);
       op.dx = op.dy;
@@ -210,12 +211,12 @@ TEST(Gelu, IsTheSameForAnyThreadCount) {
   for (const Gelu kind : kKinds) {
     for (bool with_bias : {false, true}) {
       Case expected({333, 37});
-      Device one("cpu", 1);
+      test::OpDevice one(1);
       one.run(expected.forward(kind, with_bias));
       one.run(expected.backward(kind, with_bias));
       for (int threads : {1, 2, 3}) {
         Case found({333, 37});
-        Device device("cpu", threads);
+        test::OpDevice device(threads);
         device.run(found.forward(kind, with_bias));
         device.run(found.backward(kind, with_bias));
         EXPECT_TRUE(test::same_bits(expected.y, found.y));
@@ -227,7 +228,7 @@ TEST(Gelu, IsTheSameForAnyThreadCount) {
 }
 
 TEST(GeluBackward, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   Case c({3, 8});
   GeluBackward op = c.backward(Gelu::tanh, true);
   op.dbias = Tensor();

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -11,9 +12,8 @@ namespace {
 
 double squared_norm(const std::vector<float>& x, int threads) {
   double out = std::nan("");
-  Device("cpu", threads)
-      .run(SquaredNorm{.out = Tensor::of(&out, {1}),
-                       .x = Tensor::of(x.data(), {static_cast<int64_t>(x.size())})});
+  test::OpDevice(threads).run(SquaredNorm{
+      .out = Tensor::of(&out, {1}), .x = Tensor::of(x.data(), {static_cast<int64_t>(x.size())})});
   return out;
 }
 
@@ -38,7 +38,7 @@ TEST(SquaredNorm, IsFiniteForLargeValuesAndNotForBadOnes) {
 }
 
 TEST(SquaredNorm, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   std::vector<float> x(3);
   float wrong = 0;
   EXPECT_EQ(

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -72,7 +73,7 @@ struct Backward : Forward {
         dx(test::poisoned(N * C)),
         dgamma(test::random_floats(C, 6)),
         dbeta(test::random_floats(C, 7)) {
-    Device("cpu", 1).run(op());
+    test::OpDevice(1).run(op());
   }
 
   LayerNormBackward backward(bool with_residual) {
@@ -93,7 +94,7 @@ TEST(LayerNormForward, AgreesWithDouble) {
     for (double offset : {0.3, 100.0}) {
       SCOPED_TRACE(testing::Message() << shape.N << " x " << shape.C << ", offset " << offset);
       Forward f(shape, offset);
-      Device("cpu", 2).run(f.op());
+      test::OpDevice(2).run(f.op());
       const Doubles x = test::to_double(f.x), gamma = test::to_double(f.gamma),
                     beta = test::to_double(f.beta);
       Doubles y, tolerances, mean, rstd, mean_tolerances, rstd_tolerances;
@@ -123,8 +124,8 @@ TEST(LayerNormForward, AgreesWithDouble) {
 
 TEST(LayerNormForward, IsTheSameForAnyThreadCount) {
   Forward one({130, 37}), three({130, 37});
-  Device("cpu", 1).run(one.op());
-  Device("cpu", 3).run(three.op());
+  test::OpDevice(1).run(one.op());
+  test::OpDevice(3).run(three.op());
   EXPECT_TRUE(test::same_bits(one.y, three.y));
   EXPECT_TRUE(test::same_bits(one.rstd, three.rstd));
 }
@@ -132,12 +133,12 @@ TEST(LayerNormForward, IsTheSameForAnyThreadCount) {
 TEST(LayerNormForward, KeepsNanInItsRow) {
   Forward f({3, 20});
   f.x[25] = std::nanf("");
-  Device("cpu", 2).run(f.op());
+  test::OpDevice(2).run(f.op());
   for (size_t i = 0; i < f.y.size(); ++i) EXPECT_EQ(std::isnan(f.y[i]), i / 20 == 1) << i;
 }
 
 TEST(LayerNormForward, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   Forward f({3, 8});
   LayerNormForward op = f.op();
   op.gamma = Tensor::of(f.gamma.data(), {5});
@@ -166,7 +167,7 @@ TEST(LayerNormBackward, AgreesWithFiniteDifferences) {
       SCOPED_TRACE(testing::Message() << shape.N << " x " << shape.C << " " << with_residual);
       Backward b(shape);
       const auto dgamma_before = b.dgamma, dbeta_before = b.dbeta;
-      Device("cpu", 2).run(b.backward(with_residual));
+      test::OpDevice(2).run(b.backward(with_residual));
 
       const auto C = static_cast<size_t>(b.C);
       const Doubles x = test::to_double(b.x), gamma = test::to_double(b.gamma),
@@ -234,7 +235,7 @@ TEST(LayerNormBackward, AgreesWithFiniteDifferences) {
 
 TEST(LayerNormBackward, MayWriteOverDyOrTheResidual) {
   Backward apart({67, 33}), over_dy({67, 33}), over_residual({67, 33});
-  Device device("cpu", 2);
+  test::OpDevice device(2);
   device.run(apart.backward(true));
   LayerNormBackward op = over_dy.backward(true);
   op.dx = op.dy;
@@ -250,10 +251,10 @@ TEST(LayerNormBackward, MayWriteOverDyOrTheResidual) {
 
 TEST(LayerNormBackward, IsTheSameForAnyThreadCountAndEveryTime) {
   Backward expected({300, 37});
-  Device("cpu", 1).run(expected.backward(true));
+  test::OpDevice(1).run(expected.backward(true));
   for (int threads : {1, 2, 3}) {
     Backward found({300, 37});
-    Device("cpu", threads).run(found.backward(true));
+    test::OpDevice(threads).run(found.backward(true));
     EXPECT_TRUE(test::same_bits(expected.dx, found.dx));
     EXPECT_TRUE(test::same_bits(expected.dgamma, found.dgamma));
     EXPECT_TRUE(test::same_bits(expected.dbeta, found.dbeta));
@@ -263,14 +264,14 @@ TEST(LayerNormBackward, IsTheSameForAnyThreadCountAndEveryTime) {
 TEST(LayerNormBackward, KeepsNan) {
   Backward b({3, 20});
   b.dy[25] = std::nanf("");
-  Device("cpu", 2).run(b.backward(false));
+  test::OpDevice(2).run(b.backward(false));
   for (size_t i = 0; i < b.dx.size(); ++i) EXPECT_EQ(std::isnan(b.dx[i]), i / 20 == 1) << i;
   EXPECT_TRUE(std::isnan(b.dgamma[5]));
   EXPECT_FALSE(std::isnan(b.dgamma[6]));
 }
 
 TEST(LayerNormBackward, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   Backward b({3, 8});
   LayerNormBackward op = b.backward(true);
   op.residual = Tensor::of(b.residual.data(), {2, 8});

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -74,7 +75,7 @@ TEST(LinearForward, AgreesWithDouble) {
         SCOPED_TRACE(testing::Message() << shape.N << " " << shape.I << " " << shape.O << " "
                                         << with_bias << with_residual);
         Linear t(shape);
-        Device("cpu", 2).run(t.forward(with_bias, with_residual));
+        test::OpDevice(2).run(t.forward(with_bias, with_residual));
         Doubles y = product(test::to_double(t.x), test::to_double(t.w), shape);
         Doubles tolerances =
             product(magnitudes(test::to_double(t.x)), magnitudes(test::to_double(t.w)), shape);
@@ -94,7 +95,7 @@ TEST(LinearForward, AgreesWithDouble) {
 TEST(LinearForward, MayWriteOverTheResidual) {
   for (bool with_bias : {false, true}) {
     Linear apart({67, 33, 21}), over({67, 33, 21});
-    Device device("cpu", 2);
+    test::OpDevice device(2);
     device.run(apart.forward(with_bias, true));
     LinearForward op = over.forward(with_bias, true);
     op.y = op.residual;
@@ -106,7 +107,7 @@ TEST(LinearForward, MayWriteOverTheResidual) {
 TEST(LinearForward, IsTheSameEveryTimeAtOneThreadCount) {
   for (int threads : {1, 2, 3}) {
     Linear first({130, 65, 70}), second({130, 65, 70});
-    Device device("cpu", threads);
+    test::OpDevice device(threads);
     device.run(first.forward(true, true));
     device.run(second.forward(true, true));
     EXPECT_TRUE(test::same_bits(first.y, second.y));
@@ -117,12 +118,12 @@ TEST(LinearForward, KeepsNanEvenAgainstZeros) {
   Linear t({5, 9, 17});
   t.x[9] = std::nanf("");
   std::fill(t.w.begin(), t.w.end(), 0.0f);
-  Device("cpu", 2).run(t.forward(true, false));
+  test::OpDevice(2).run(t.forward(true, false));
   for (size_t i = 0; i < t.y.size(); ++i) EXPECT_EQ(std::isnan(t.y[i]), i / 17 == 1) << i;
 }
 
 TEST(LinearForward, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   Linear t({3, 4, 5});
   LinearForward op = t.forward(true, true);
   op.w = Tensor::of(t.w.data(), {4, 5});
@@ -153,7 +154,7 @@ TEST(LinearBackward, AgreesWithFiniteDifferences) {
     SCOPED_TRACE(testing::Message() << shape.N << " " << shape.I << " " << shape.O);
     Linear t(shape);
     const Doubles dw_before = test::to_double(t.dw), dbias_before = test::to_double(t.dbias);
-    Device("cpu", 2).run(t.backward());
+    test::OpDevice(2).run(t.backward());
 
     const Doubles x = test::to_double(t.x), w = test::to_double(t.w), dy = test::to_double(t.dy),
                   bias = test::to_double(t.bias);
@@ -206,7 +207,7 @@ TEST(LinearBackward, AgreesWithFiniteDifferences) {
 
 TEST(LinearBackward, LeavesOutWhatIsNotAskedFor) {
   Linear all({67, 33, 21}), some({67, 33, 21});
-  Device device("cpu", 2);
+  test::OpDevice device(2);
   device.run(all.backward());
   LinearBackward op = some.backward();
   op.dx = op.dbias = op.w = Tensor();
@@ -219,7 +220,7 @@ TEST(LinearBackward, LeavesOutWhatIsNotAskedFor) {
 TEST(LinearBackward, IsTheSameEveryTimeAtOneThreadCount) {
   for (int threads : {1, 2, 3}) {
     Linear first({300, 65, 70}), second({300, 65, 70});
-    Device device("cpu", threads);
+    test::OpDevice device(threads);
     device.run(first.backward());
     device.run(second.backward());
     EXPECT_TRUE(test::same_bits(first.dx, second.dx));
@@ -231,14 +232,14 @@ TEST(LinearBackward, IsTheSameEveryTimeAtOneThreadCount) {
 TEST(LinearBackward, KeepsNan) {
   Linear t({5, 9, 17});
   t.dy[20] = std::nanf("");  // row 1, column 3
-  Device("cpu", 2).run(t.backward());
+  test::OpDevice(2).run(t.backward());
   for (size_t i = 0; i < t.dx.size(); ++i) EXPECT_EQ(std::isnan(t.dx[i]), i / 9 == 1) << i;
   for (size_t i = 0; i < t.dw.size(); ++i) EXPECT_EQ(std::isnan(t.dw[i]), i / 9 == 3) << i;
   for (size_t i = 0; i < t.dbias.size(); ++i) EXPECT_EQ(std::isnan(t.dbias[i]), i == 3) << i;
 }
 
 TEST(LinearBackward, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   Linear t({3, 4, 5});
   LinearBackward op = t.backward();
   op.w = Tensor();

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -12,7 +13,7 @@ TEST(Fill, WritesEveryElementAndNoOther) {
   for (int64_t n : {1, 5, 16384, 16385, 100003}) {
     for (int threads : {1, 2, 3}) {
       std::vector<float> y = test::poisoned(n + 1);
-      Device("cpu", threads).run(Fill{.y = Tensor::of(y.data(), {n}), .value = 2.5f});
+      test::OpDevice(threads).run(Fill{.y = Tensor::of(y.data(), {n}), .value = 2.5f});
       EXPECT_TRUE(test::same_bits(std::span(y).first(static_cast<size_t>(n)),
                                   std::vector<float>(static_cast<size_t>(n), 2.5f)));
       EXPECT_TRUE(std::isnan(y.back()));
@@ -22,7 +23,7 @@ TEST(Fill, WritesEveryElementAndNoOther) {
 
 TEST(Copy, CopiesEveryDtype) {
   for (int64_t n : {1, 5, 40000, 100003}) {
-    Device device("cpu", 3);
+    test::OpDevice device(3);
     const auto x = test::random_floats(n, 1);
     std::vector<float> y = test::poisoned(n);
     device.run(Copy{.y = Tensor::of(y.data(), {n}), .x = Tensor::of(x.data(), {n})});
@@ -39,7 +40,7 @@ TEST(Copy, CopiesEveryDtype) {
 }
 
 TEST(Memory, RefusesBadOperands) {
-  Device device("cpu", 1);
+  test::OpDevice device(1);
   std::vector<float> x(8);
   std::vector<int32_t> ids(8);
   EXPECT_EQ(test::error_of([&] { device.run(Fill{.y = Tensor()}); }),

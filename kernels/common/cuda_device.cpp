@@ -1,0 +1,97 @@
+// A real GPU, by the CUDA runtime.
+#include "kernels/common/cuda_device.h"
+
+#include <cuda_runtime_api.h>
+#include <nvtx3/nvToolsExt.h>
+
+#include "kernels/common/check.h"
+
+namespace midfill {
+
+namespace {
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // so that the next check does not find it again
+  fail("device cuda: {}: {}", what, cudaGetErrorString(status));
+}
+
+}  // namespace
+
+Cuda::Cuda() {
+  int device = 0;
+  check(cudaGetDevice(&device), "no usable device");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, device), "cannot read the properties of the device");
+  name_ = properties.name;
+  multiprocessors_ = properties.multiProcessorCount;
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cannot make a stream");
+  stream_ = stream;
+}
+
+Cuda::~Cuda() {
+  cudaStreamSynchronize(static_cast<cudaStream_t>(stream_));
+  cudaStreamDestroy(static_cast<cudaStream_t>(stream_));
+}
+
+void* Cuda::workspace(size_t bytes) {
+  if (workspace_.bytes() < bytes) {
+    synchronize();  // kernels may still use the smaller one
+    workspace_ = {};
+    workspace_ = allocate(bytes);
+  }
+  return workspace_.data();
+}
+
+Buffer Cuda::allocate(size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t status = cudaMalloc(&data, bytes > 0 ? bytes : 1);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t available = 0, total = 0;
+    cudaMemGetInfo(&available, &total);
+    fail("out of memory: cannot allocate {} bytes; {} has {}, of which {} are free", bytes, name_,
+         total, available);
+  }
+  check(status, "cannot allocate memory");
+  return Buffer(data, bytes, [](void* p) { cudaFree(p); });
+}
+
+Buffer Cuda::allocate_host(size_t bytes) {
+  void* data = nullptr;
+  check(cudaMallocHost(&data, bytes > 0 ? bytes : 1), "cannot allocate pinned host memory");
+  return Buffer(data, bytes, [](void* p) { cudaFreeHost(p); });
+}
+
+void Cuda::upload(void* to_device, const void* from_host, size_t bytes) {
+  check(cudaMemcpyAsync(to_device, from_host, bytes, cudaMemcpyHostToDevice,
+                        static_cast<cudaStream_t>(stream_)),
+        "cannot copy to the device");
+}
+
+void Cuda::download(void* to_host, const void* from_device, size_t bytes) {
+  check(cudaMemcpyAsync(to_host, from_device, bytes, cudaMemcpyDeviceToHost,
+                        static_cast<cudaStream_t>(stream_)),
+        "cannot copy from the device");
+}
+
+void Cuda::copy(void* to_device, const void* from_device, size_t bytes) {
+  check(cudaMemcpyAsync(to_device, from_device, bytes, cudaMemcpyDeviceToDevice,
+                        static_cast<cudaStream_t>(stream_)),
+        "cannot copy on the device");
+}
+
+void Cuda::synchronize() {
+  check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream_)), "a kernel failed");
+}
+
+void Cuda::push_range(const char* name) {
+  nvtxRangePushA(name);
+}
+
+void Cuda::pop_range() {
+  nvtxRangePop();
+}
+
+}  // namespace midfill
