@@ -37,7 +37,7 @@ void RotaryTables::run(Cpu&) const {
 void AttentionForward::check() const {
   constexpr std::string_view kOp = "AttentionForward";
   const Geometry g = geometry_of(kOp, qkv);
-  expect(out, kOp, "out", DType::f32, {g.B, g.T, g.NH, g.HS});
+  expect(out, kOp, "out", qkv.dtype(), {g.B, g.T, g.NH, g.HS});
   expect(lse, kOp, "lse", DType::f32, {g.B, g.NH, g.T});
   check_rotary(kOp, position, g.T, g.HS);
   require(!overlap(out, qkv), "{}: out overlaps qkv", kOp);
@@ -83,9 +83,9 @@ void AttentionForward::run(Cpu& cpu) const {
 void AttentionBackward::check() const {
   constexpr std::string_view kOp = "AttentionBackward";
   const Geometry g = geometry_of(kOp, qkv);
-  expect(dqkv, kOp, "dqkv", DType::f32, {g.B, g.T, g.NH, 3, g.HS});
-  expect(dout, kOp, "dout", DType::f32, {g.B, g.T, g.NH, g.HS});
-  expect(out, kOp, "out", DType::f32, {g.B, g.T, g.NH, g.HS});
+  expect(dqkv, kOp, "dqkv", qkv.dtype(), {g.B, g.T, g.NH, 3, g.HS});
+  expect(dout, kOp, "dout", qkv.dtype(), {g.B, g.T, g.NH, g.HS});
+  expect(out, kOp, "out", qkv.dtype(), {g.B, g.T, g.NH, g.HS});
   expect(lse, kOp, "lse", DType::f32, {g.B, g.NH, g.T});
   check_rotary(kOp, position, g.T, g.HS);
   require(!overlap(dqkv, qkv) && !overlap(dqkv, out) && !overlap(dqkv, dout),

@@ -27,7 +27,7 @@ struct RotaryTables {
 // Causal self-attention over packed projections, per head:
 //   out = softmax(scale * rot(q) rot(k)^T + causal mask) v,  scale = 1 / sqrt(HS)
 // shapes   out (B,T,NH,HS)   lse (B,NH,T)   qkv (B,T,NH,3,HS)
-// dtypes   f32
+// dtypes   f32, or bf16 on cuda (all the same); lse and rotary tables always f32
 // layout   contiguous; qkv holds q, k, v of one head side by side, as GPT-NeoX checkpoints do. Any
 //          T >= 1, any HS.
 // writes   out, lse overwritten; out must not overlap qkv
@@ -48,7 +48,7 @@ struct AttentionForward {
 
 // Gradient of the packed projections, before the rotation (dq and dk are turned back inside).
 // shapes   dqkv, qkv (B,T,NH,3,HS)   dout, out (B,T,NH,HS)   lse (B,NH,T)
-// dtypes   f32
+// dtypes   f32, or bf16 on cuda (all the same); lse and rotary tables always f32
 // writes   dqkv overwritten; must not overlap qkv, out or dout
 // numerics scores are recomputed from q, k and lse; no atomics: bit-identical run to run at a given
 //          thread count
@@ -66,7 +66,7 @@ struct AttentionBackward {
 // the new k and v to the caches, attends causally over [0, start + T). T = 1 is a decoding step,
 // T > 1 a prefill.
 // shapes   out (B,T,NH,HS)   k_cache, v_cache (B,NH,Tmax,HS)   qkv (B,T,NH,3,HS)
-// dtypes   f32
+// dtypes   f32, or bf16 on cuda (all the same); rotary tables always f32
 // writes   out overwritten; rows [start, start + T) of the caches overwritten, later rows neither
 //          read nor written; start + T <= Tmax
 // numerics as AttentionForward; keys are cached after rotation

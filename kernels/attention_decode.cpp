@@ -14,11 +14,11 @@ using namespace attention;
 void AttentionDecode::check() const {
   constexpr std::string_view kOp = "AttentionDecode";
   const Geometry g = geometry_of(kOp, qkv);
-  expect(out, kOp, "out", DType::f32, {g.B, g.T, g.NH, g.HS});
+  expect(out, kOp, "out", qkv.dtype(), {g.B, g.T, g.NH, g.HS});
   require(k_cache.rank() == 4, "{}: k_cache is {}, expected (B, NH, Tmax, HS)", kOp,
           k_cache.shape_text());
-  expect(k_cache, kOp, "k_cache", DType::f32, {g.B, g.NH, k_cache.dim(2), g.HS});
-  expect(v_cache, kOp, "v_cache", DType::f32, {g.B, g.NH, k_cache.dim(2), g.HS});
+  expect(k_cache, kOp, "k_cache", qkv.dtype(), {g.B, g.NH, k_cache.dim(2), g.HS});
+  expect(v_cache, kOp, "v_cache", qkv.dtype(), {g.B, g.NH, k_cache.dim(2), g.HS});
   require(start >= 0 && start + g.T <= k_cache.dim(2),
           "{}: positions {} to {} do not fit a cache of {}", kOp, start, start + g.T,
           k_cache.dim(2));

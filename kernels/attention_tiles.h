@@ -209,8 +209,9 @@ inline void check_rotary(std::string_view op, const Rotary& rotary, int64_t posi
 // Checks qkv itself and gives its dims.
 inline Geometry geometry_of(std::string_view op, const Tensor& qkv) {
   require(static_cast<bool>(qkv), "{}: operand qkv is missing", op);
-  require(qkv.dtype() == DType::f32 && qkv.rank() == 5 && qkv.dim(3) == 3 && qkv.numel() > 0,
-          "{}: qkv is {} {}, expected f32 (B, T, NH, 3, HS)", op, name_of(qkv.dtype()),
+  require((qkv.dtype() == DType::f32 || qkv.dtype() == DType::bf16) && qkv.rank() == 5 &&
+              qkv.dim(3) == 3 && qkv.numel() > 0,
+          "{}: qkv is {} {}, expected f32 or bf16 (B, T, NH, 3, HS)", op, name_of(qkv.dtype()),
           qkv.shape_text());
   return {qkv.dim(0), qkv.dim(1), qkv.dim(2), qkv.dim(4)};
 }

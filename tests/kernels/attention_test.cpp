@@ -315,7 +315,16 @@ TEST(Attention, OperandsThatDoNotFitAreRefused) {
   forward = a.forward_op();
   forward.qkv = Tensor::of(a.qkv.data(), {1, 4, 3, 2, 8});
   EXPECT_EQ(error_of([&] { a.device.run(forward); }),
-            "AttentionForward: qkv is f32 (1, 4, 3, 2, 8), expected f32 (B, T, NH, 3, HS)");
+            "AttentionForward: qkv is f32 (1, 4, 3, 2, 8), expected f32 or bf16 (B, T, NH, 3, HS)");
+  const std::vector<Bf16> narrow(a.qkv.size());
+  forward = a.forward_op();
+  forward.qkv = Tensor::of(narrow.data(), {1, 4, 2, 3, 8});
+  EXPECT_EQ(error_of([&] { a.device.run(forward); }),
+            "AttentionForward: out is f32 (1, 4, 2, 8), expected bf16 (1, 4, 2, 8)");
+  forward.out = Tensor::of(narrow.data(), {1, 4, 2, 8});
+  forward.lse = Tensor::of(narrow.data(), {1, 2, 4});
+  EXPECT_EQ(error_of([&] { a.device.run(forward); }),
+            "AttentionForward: lse is bf16 (1, 2, 4), expected f32 (1, 2, 4)");
   forward = a.forward_op();
   forward.position.cos = Tensor::of(a.cos.data(), {2, 2});
   forward.position.sin = Tensor::of(a.sin.data(), {2, 2});
