@@ -118,11 +118,11 @@ void backward(const GeluBackward& op, Cpu& cpu) {
 
 void GeluForward::check() const {
   const char* op = "GeluForward";
-  expect_rank(x, op, "x", DType::f32, 2);
-  expect(y, op, "y", DType::f32, {x.dim(0), x.dim(1)});
+  expect_float(x, op, "x", 2);
+  expect(y, op, "y", x.dtype(), {x.dim(0), x.dim(1)});
   expect_apart(op, y, "y", x, "x");
   if (bias) {
-    expect(bias, op, "bias", DType::f32, {x.dim(1)});
+    expect(bias, op, "bias", x.dtype(), {x.dim(1)});
     expect_apart(op, y, "y", bias, "bias");
   }
 }
@@ -133,16 +133,16 @@ void GeluForward::run(Cpu& cpu) const {
 
 void GeluBackward::check() const {
   const char* op = "GeluBackward";
-  expect_rank(x, op, "x", DType::f32, 2);
-  expect(dx, op, "dx", DType::f32, {x.dim(0), x.dim(1)});
-  expect(dy, op, "dy", DType::f32, {x.dim(0), x.dim(1)});
+  expect_float(x, op, "x", 2);
+  expect(dx, op, "dx", x.dtype(), {x.dim(0), x.dim(1)});
+  expect(dy, op, "dy", x.dtype(), {x.dim(0), x.dim(1)});
   expect_same_or_apart(op, dx, "dx", dy, "dy");
   expect_apart(op, dx, "dx", x, "x");
   require(static_cast<bool>(bias) == static_cast<bool>(dbias),
           "GeluBackward: {} is given without {}, expected both or neither", bias ? "bias" : "dbias",
           bias ? "dbias" : "bias");
   if (bias) {
-    expect(bias, op, "bias", DType::f32, {x.dim(1)});
+    expect(bias, op, "bias", x.dtype(), {x.dim(1)});
     expect(dbias, op, "dbias", DType::f32, {x.dim(1)});
     expect_apart(op, dx, "dx", bias, "bias");
     expect_apart(op, dbias, "dbias", dx, "dx");

@@ -67,14 +67,29 @@ void expect(const Tensor& t, std::string_view op, std::string_view operand, DTyp
           name_of(t.dtype()), t.shape_text(), name_of(dtype), want);
 }
 
+namespace {
+
+// `expected`: the dtype in words.
+void expect_rank(const Tensor& t, std::string_view op, std::string_view operand, bool dtype_fits,
+                 std::string_view expected, int rank) {
+  require(static_cast<bool>(t), "{}: operand {} is missing, expected {} of rank {}", op, operand,
+          expected, rank);
+  require(dtype_fits && t.rank() == rank, "{}: {} is {} {}, expected {} of rank {}", op, operand,
+          name_of(t.dtype()), t.shape_text(), expected, rank);
+  require(t.numel() > 0, "{}: {} is {} {}, expected at least one element", op, operand,
+          name_of(t.dtype()), t.shape_text());
+}
+
+}  // namespace
+
 void expect_rank(const Tensor& t, std::string_view op, std::string_view operand, DType dtype,
                  int rank) {
-  require(static_cast<bool>(t), "{}: operand {} is missing, expected {} of rank {}", op, operand,
-          name_of(dtype), rank);
-  require(t.dtype() == dtype && t.rank() == rank, "{}: {} is {} {}, expected {} of rank {}", op,
-          operand, name_of(t.dtype()), t.shape_text(), name_of(dtype), rank);
-  require(t.numel() > 0, "{}: {} is {} {}, expected at least one element", op, operand,
-          name_of(dtype), t.shape_text());
+  expect_rank(t, op, operand, t.dtype() == dtype, name_of(dtype), rank);
+}
+
+void expect_float(const Tensor& t, std::string_view op, std::string_view operand, int rank) {
+  expect_rank(t, op, operand, t.dtype() == DType::f32 || t.dtype() == DType::bf16, "f32 or bf16",
+              rank);
 }
 
 void expect_apart(std::string_view op, const Tensor& a, std::string_view a_name, const Tensor& b,

@@ -79,6 +79,9 @@ void expect(const Tensor& t, std::string_view op, std::string_view operand, DTyp
 void expect_rank(const Tensor& t, std::string_view op, std::string_view operand, DType dtype,
                  int rank);
 
+// The same for an operand that is f32 on the CPU, and f32 or bf16 on cuda.
+void expect_float(const Tensor& t, std::string_view op, std::string_view operand, int rank);
+
 // Throws "LayerNormForward: y overlaps x, expected memory of its own" where a contract forbids
 // that.
 void expect_apart(std::string_view op, const Tensor& a, std::string_view a_name, const Tensor& b,

@@ -20,7 +20,14 @@ constexpr Gelu kKinds[] = {Gelu::tanh, Gelu::erf};
 struct Shape {
   int64_t N, F;
 };
-const Shape kShapes[] = {{1, 1}, {1, 9}, {3, 5}, {5, 1}, {67, 33}, {130, 100}};
+// Those that the device under test takes.
+std::vector<Shape> shapes() {
+  if (test::on_cuda()) return {{1, 8}, {3, 24}, {65, 264}, {130, 520}};
+  return {{1, 1}, {1, 9}, {3, 5}, {5, 1}, {67, 33}, {130, 100}};
+}
+Shape larger_shape() {
+  return {333, test::on_cuda() ? 40 : 37};
+}
 
 double exact(Gelu kind, double h) {
   if (kind == Gelu::erf) return 0.5 * h * std::erfc(-h / std::numbers::sqrt2);
@@ -48,7 +55,8 @@ struct Case {
         dbias(test::random_floats(F, 4)) {}
 
   // The function at single points, and its derivative there: dy = 1.
-  static Case at(const std::vector<float>& points) {
+  static Case at(std::vector<float> points) {
+    while (points.size() % 8 != 0) points.push_back(points.back());
     Case c(Shape{1, static_cast<int64_t>(points.size())});
     c.x = points;
     std::fill(c.dy.begin(), c.dy.end(), 1.0f);
@@ -99,7 +107,7 @@ TEST(GeluForward, AgreesWithDoubleEverywhere) {
 
 TEST(GeluForward, AgreesWithDoubleForAwkwardShapes) {
   for (const Gelu kind : kKinds) {
-    for (const Shape shape : kShapes) {
+    for (const Shape shape : shapes()) {
       for (bool with_bias : {false, true}) {
         Case c(shape);
         test::OpDevice(2).run(c.forward(kind, with_bias));
@@ -139,7 +147,24 @@ TEST(GeluForward, RefusesBadOperands) {
             "GeluForward: bias is f32 (3), expected f32 (8)");
   op.x = Tensor();
   EXPECT_EQ(test::error_of([&] { device.run(op); }),
-            "GeluForward: operand x is missing, expected f32 of rank 2");
+            "GeluForward: operand x is missing, expected f32 or bf16 of rank 2");
+  if (test::on_cuda()) {
+    EXPECT_EQ(test::error_of([&] {
+                device.run(Case({3, 37}).forward(Gelu::erf, true));
+              }),
+              "GeluForward on cuda: width 37, expected a multiple of 8");
+  }
+}
+
+TEST(GeluForward, Bf16ErrorIsThatOfRounding) {
+  for (const Gelu kind : kKinds) {
+    for (bool with_bias : {false, true}) {
+      Case c({67, 264});
+      EXPECT_TRUE(test::bf16_error_is_rounding(
+          c.forward(kind, with_bias), {&GeluForward::y, &GeluForward::x, &GeluForward::bias},
+          {&GeluForward::y}));
+    }
+  }
 }
 
 TEST(GeluBackward, AgreesWithFiniteDifferencesEverywhere) {
@@ -154,7 +179,7 @@ TEST(GeluBackward, AgreesWithFiniteDifferencesEverywhere) {
 
 TEST(GeluBackward, AgreesWithFiniteDifferencesForAwkwardShapes) {
   for (const Gelu kind : kKinds) {
-    for (const Shape shape : kShapes) {
+    for (const Shape shape : shapes()) {
       for (bool with_bias : {false, true}) {
         SCOPED_TRACE(testing::Message() << shape.N << " x " << shape.F << " " << with_bias);
         Case c(shape);
@@ -195,7 +220,7 @@ TEST(GeluBackward, LimitsAndNan) {
 TEST(GeluBackward, MayWriteOverDy) {
   for (const Gelu kind : kKinds) {
     for (bool with_bias : {false, true}) {
-      Case apart(Shape{67, 33}), over(Shape{67, 33});
+      Case apart(larger_shape()), over(larger_shape());
       test::OpDevice device(2);
       device.run(apart.backward(kind, with_bias));
       GeluBackward op = over.backward(kind, with_bias);
@@ -207,22 +232,34 @@ TEST(GeluBackward, MayWriteOverDy) {
   }
 }
 
-TEST(Gelu, IsTheSameForAnyThreadCount) {
+TEST(Gelu, BitsDoNotDependOnTheWayOfRunning) {
   for (const Gelu kind : kKinds) {
     for (bool with_bias : {false, true}) {
-      Case expected({333, 37});
+      Case expected(larger_shape());
       test::OpDevice one(1);
       one.run(expected.forward(kind, with_bias));
       one.run(expected.backward(kind, with_bias));
-      for (int threads : {1, 2, 3}) {
-        Case found({333, 37});
+      test::for_each_way([&](int threads) {
+        Case found(larger_shape());
         test::OpDevice device(threads);
         device.run(found.forward(kind, with_bias));
         device.run(found.backward(kind, with_bias));
         EXPECT_TRUE(test::same_bits(expected.y, found.y));
         EXPECT_TRUE(test::same_bits(expected.dx, found.dx));
         EXPECT_TRUE(test::same_bits(expected.dbias, found.dbias));
-      }
+      });
+    }
+  }
+}
+
+TEST(GeluBackward, Bf16ErrorIsThatOfRounding) {
+  for (const Gelu kind : kKinds) {
+    for (bool with_bias : {false, true}) {
+      Case c({67, 264});
+      EXPECT_TRUE(test::bf16_error_is_rounding(
+          c.backward(kind, with_bias),
+          {&GeluBackward::dx, &GeluBackward::dy, &GeluBackward::x, &GeluBackward::bias},
+          {&GeluBackward::dx, &GeluBackward::dbias}));
     }
   }
 }
@@ -242,6 +279,12 @@ TEST(GeluBackward, RefusesBadOperands) {
   op.dy = Tensor::of(c.dy.data(), {8, 3});
   EXPECT_EQ(test::error_of([&] { device.run(op); }),
             "GeluBackward: dy is f32 (8, 3), expected f32 (3, 8)");
+  if (test::on_cuda()) {
+    EXPECT_EQ(test::error_of([&] {
+                device.run(Case({3, 37}).backward(Gelu::erf, true));
+              }),
+              "GeluBackward on cuda: width 37, expected a multiple of 8");
+  }
 }
 
 }  // namespace

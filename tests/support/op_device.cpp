@@ -5,6 +5,10 @@
 #include <cstdlib>
 #include <string_view>
 
+#ifdef MIDFILL_TEST_SCHEDULES
+#include "kernels/simt/runtime.h"
+#endif
+
 namespace midfill::test {
 
 bool on_cuda() {
@@ -17,6 +21,31 @@ std::vector<int64_t> supported_widths(std::initializer_list<int64_t> widths) {
   for (int64_t width : widths)
     if (!on_cuda() || width % 8 == 0) supported.push_back(width);
   return supported;
+}
+
+void for_each_way(const std::function<void(int threads)>& body) {
+  if (!on_cuda()) {
+    for (int threads : {1, 2, 3}) {
+      SCOPED_TRACE(testing::Message() << threads << " threads");
+      body(threads);
+    }
+    return;
+  }
+#ifdef MIDFILL_TEST_SCHEDULES
+  using simt::Schedule;
+  const simt::Options before = simt::options();
+  for (const Schedule schedule : {Schedule::ascending, Schedule::descending, Schedule::random}) {
+    SCOPED_TRACE(testing::Message() << "schedule " << static_cast<int>(schedule));
+    simt::options().schedule = schedule;
+    body(2);
+  }
+  simt::options() = before;
+#else
+  for (int time : {1, 2}) {
+    SCOPED_TRACE(testing::Message() << "time " << time);
+    body(2);
+  }
+#endif
 }
 
 namespace {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -21,6 +22,10 @@ bool on_cuda();
 
 // Widths that the device under test takes: all of them on the CPU, multiples of 8 on `cuda`.
 std::vector<int64_t> supported_widths(std::initializer_list<int64_t> widths);
+
+// Calls body(threads) for the ways of running an op that must not change its bits: 1, 2 and 3
+// threads on the CPU; each schedule of the emulation; twice on a GPU.
+void for_each_way(const std::function<void(int threads)>& body);
 
 class OpDevice {
  public:
