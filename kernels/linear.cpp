@@ -68,19 +68,20 @@ void gemm(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const Operand& a, con
 
 void LinearForward::check() const {
   const char* op = "LinearForward";
-  expect_rank(x, op, "x", DType::f32, 2);
-  expect_rank(w, op, "w", DType::f32, 2);
+  expect_float(x, op, "x", 2);
+  expect_rank(w, op, "w", x.dtype(), 2);
   const int64_t N = x.dim(0), I = x.dim(1), O = w.dim(0);
-  expect(w, op, "w", DType::f32, {O, I});
-  expect(y, op, "y", DType::f32, {N, O});
+  const DType out = y.dtype() == DType::f32 ? DType::f32 : x.dtype();
+  expect(w, op, "w", x.dtype(), {O, I});
+  expect(y, op, "y", out, {N, O});
   expect_apart(op, y, "y", x, "x");
   expect_apart(op, y, "y", w, "w");
   if (bias) {
-    expect(bias, op, "bias", DType::f32, {O});
+    expect(bias, op, "bias", out, {O});
     expect_apart(op, y, "y", bias, "bias");
   }
   if (residual) {
-    expect(residual, op, "residual", DType::f32, {N, O});
+    expect(residual, op, "residual", out, {N, O});
     expect_same_or_apart(op, y, "y", residual, "residual");
   }
   expect_gemm_dims(op, N, I, O);
@@ -112,16 +113,16 @@ void LinearForward::run(Cpu& cpu) const {
 
 void LinearBackward::check() const {
   const char* op = "LinearBackward";
-  expect_rank(x, op, "x", DType::f32, 2);
+  expect_float(x, op, "x", 2);
   expect_rank(dw, op, "dw", DType::f32, 2);
   const int64_t N = x.dim(0), I = x.dim(1), O = dw.dim(0);
   expect(dw, op, "dw", DType::f32, {O, I});
-  expect(dy, op, "dy", DType::f32, {N, O});
+  expect(dy, op, "dy", x.dtype(), {N, O});
   expect_apart(op, dw, "dw", dy, "dy");
   expect_apart(op, dw, "dw", x, "x");
   if (dx) {
-    expect(w, op, "w", DType::f32, {O, I});
-    expect(dx, op, "dx", DType::f32, {N, I});
+    expect(w, op, "w", x.dtype(), {O, I});
+    expect(dx, op, "dx", x.dtype(), {N, I});
     expect_apart(op, dx, "dx", dy, "dy");
     expect_apart(op, dx, "dx", w, "w");
     expect_apart(op, dx, "dx", dw, "dw");

@@ -4,11 +4,14 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 
 #include "kernels/common/buffer.h"
 
 namespace midfill {
+
+class GemmPlans;
 
 class Cuda {
  public:
@@ -28,6 +31,9 @@ class Cuda {
   // undefined. It grows during the first step and then stays: nothing is allocated inside a step.
   void* workspace(size_t bytes);
   size_t workspace_bytes() const { return workspace_.bytes(); }
+
+  // What matrix products remember (kernels/common/gemm.h); empty before the first.
+  std::shared_ptr<GemmPlans>& gemm_plans() { return gemm_plans_; }
 
   Buffer allocate(size_t bytes);       // device memory, 256-byte aligned, contents undefined
   Buffer allocate_host(size_t bytes);  // host memory that copies reach without a detour
@@ -49,6 +55,7 @@ class Cuda {
   int multiprocessors_ = 1;
   void* stream_ = nullptr;
   Buffer workspace_;
+  std::shared_ptr<GemmPlans> gemm_plans_;
 };
 
 }  // namespace midfill

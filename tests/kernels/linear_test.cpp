@@ -15,8 +15,14 @@ using Doubles = std::vector<double>;
 struct Shape {
   int64_t N, I, O;
 };
-const Shape kShapes[] = {{1, 1, 1},  {1, 7, 3},   {3, 1, 1},    {4, 5, 1},
-                         {5, 9, 17}, {33, 16, 8}, {67, 33, 21}, {130, 3, 65}};
+const Shape kShapes[] = {{1, 1, 1},   {1, 7, 3},    {3, 1, 1},    {4, 5, 1},    {5, 9, 17},
+                         {33, 16, 8}, {67, 33, 21}, {130, 3, 65}, {1, 264, 24}, {3, 8, 264}};
+
+// The same on the CPU; on cuda with widths that it takes, the next multiples of 8.
+Shape supported(Shape s) {
+  const auto up = [](int64_t n) { return test::on_cuda() ? (n + 7) / 8 * 8 : n; };
+  return {s.N, up(s.I), up(s.O)};
+}
 
 // y = x w^T, in double.
 Doubles product(const Doubles& x, const Doubles& w, Shape s) {
@@ -69,7 +75,8 @@ struct Linear {
 };
 
 TEST(LinearForward, AgreesWithDouble) {
-  for (const Shape shape : kShapes) {
+  for (const Shape narrow : kShapes) {
+    const Shape shape = supported(narrow);
     for (bool with_bias : {false, true}) {
       for (bool with_residual : {false, true}) {
         SCOPED_TRACE(testing::Message() << shape.N << " " << shape.I << " " << shape.O << " "
@@ -94,7 +101,7 @@ TEST(LinearForward, AgreesWithDouble) {
 
 TEST(LinearForward, MayWriteOverTheResidual) {
   for (bool with_bias : {false, true}) {
-    Linear apart({67, 33, 21}), over({67, 33, 21});
+    Linear apart(supported({67, 33, 21})), over(apart.s);
     test::OpDevice device(2);
     device.run(apart.forward(with_bias, true));
     LinearForward op = over.forward(with_bias, true);
@@ -106,7 +113,7 @@ TEST(LinearForward, MayWriteOverTheResidual) {
 
 TEST(LinearForward, IsTheSameEveryTimeAtOneThreadCount) {
   for (int threads : {1, 2, 3}) {
-    Linear first({130, 65, 70}), second({130, 65, 70});
+    Linear first(supported({130, 65, 70})), second(first.s);
     test::OpDevice device(threads);
     device.run(first.forward(true, true));
     device.run(second.forward(true, true));
@@ -115,11 +122,12 @@ TEST(LinearForward, IsTheSameEveryTimeAtOneThreadCount) {
 }
 
 TEST(LinearForward, KeepsNanEvenAgainstZeros) {
-  Linear t({5, 9, 17});
-  t.x[9] = std::nanf("");
+  Linear t(supported({5, 9, 17}));
+  const auto I = static_cast<size_t>(t.s.I), O = static_cast<size_t>(t.s.O);
+  t.x[I] = std::nanf("");
   std::fill(t.w.begin(), t.w.end(), 0.0f);
   test::OpDevice(2).run(t.forward(true, false));
-  for (size_t i = 0; i < t.y.size(); ++i) EXPECT_EQ(std::isnan(t.y[i]), i / 17 == 1) << i;
+  for (size_t i = 0; i < t.y.size(); ++i) EXPECT_EQ(std::isnan(t.y[i]), i / O == 1) << i;
 }
 
 TEST(LinearForward, RefusesBadOperands) {
@@ -147,10 +155,84 @@ TEST(LinearForward, RefusesBadOperands) {
   op.x = Tensor::of(t.x.data(), {0, 4});
   EXPECT_EQ(test::error_of([&] { device.run(op); }),
             "LinearForward: x is f32 (0, 4), expected at least one element");
+  std::vector<int32_t> ids(12);
+  op.x = Tensor::of(ids.data(), {3, 4});
+  EXPECT_EQ(test::error_of([&] { device.run(op); }),
+            "LinearForward: x is i32 (3, 4), expected f32 or bf16 of rank 2");
+  std::vector<Bf16> narrow(32);
+  op = t.forward(false, false);
+  op.w = Tensor::of(narrow.data(), {5, 4});
+  EXPECT_EQ(test::error_of([&] { device.run(op); }),
+            "LinearForward: w is bf16 (5, 4), expected f32 of rank 2");
+  op = t.forward(true, false);
+  op.x = Tensor::of(narrow.data(), {3, 4});
+  op.w = Tensor::of(narrow.data(), {5, 4});
+  op.bias = Tensor::of(narrow.data(), {5});
+  EXPECT_EQ(test::error_of([&] { device.run(op); }),
+            "LinearForward: bias is bf16 (5), expected f32 (5)");
+}
+
+// In f32 from operands in bf16, as the logits may be.
+TEST(LinearForward, Bf16OperandsF32Result) {
+  for (const Shape narrow : kShapes) {
+    const Shape s = supported(narrow);
+    SCOPED_TRACE(testing::Message() << s.N << " " << s.I << " " << s.O);
+    Linear t(s);
+    for (float& x : t.x) x = static_cast<float>(Bf16(x));
+    for (float& w : t.w) w = static_cast<float>(Bf16(w));
+    const std::vector<Bf16> x(t.x.begin(), t.x.end()), w(t.w.begin(), t.w.end());
+    LinearForward op = t.forward(true, true);
+    op.x = Tensor::of(x.data(), {s.N, s.I});
+    op.w = Tensor::of(w.data(), {s.O, s.I});
+    test::OpDevice(2).run(op);
+    Linear expected(s);
+    expected.x = t.x;
+    expected.w = t.w;
+    test::OpDevice(2).run(expected.forward(true, true));
+    EXPECT_TRUE(all_near(t.y, test::to_double(expected.y), {.absolute = 1e-5, .relative = 1e-5}));
+  }
+}
+
+TEST(LinearForward, Bf16ErrorIsRounding) {
+  for (const Shape narrow : kShapes) {
+    for (bool with_bias : {false, true}) {
+      for (bool with_residual : {false, true}) {
+        const Shape s = supported(narrow);
+        SCOPED_TRACE(testing::Message()
+                     << s.N << " " << s.I << " " << s.O << " " << with_bias << with_residual);
+        Linear t(s);
+        EXPECT_TRUE(
+            test::bf16_error_is_rounding(t.forward(with_bias, with_residual),
+                                         {&LinearForward::y, &LinearForward::x, &LinearForward::w,
+                                          &LinearForward::bias, &LinearForward::residual},
+                                         {&LinearForward::y}));
+      }
+    }
+  }
+}
+
+TEST(LinearForward, Bf16MayWriteOverTheResidual) {
+  Linear t(supported({67, 33, 21}));
+  LinearForward op = t.forward(true, true);
+  op.y = op.residual;
+  EXPECT_TRUE(test::bf16_error_is_rounding(op,
+                                           {&LinearForward::y, &LinearForward::x, &LinearForward::w,
+                                            &LinearForward::bias, &LinearForward::residual},
+                                           {&LinearForward::y}));
+}
+
+TEST(LinearForward, Bf16RefusesOtherWidths) {
+  test::OpDevice device(1);
+  Linear t({3, 4, 8}), u({3, 8, 4});
+  EXPECT_EQ(test::error_of([&] { device.run(t.forward(false, false)); }),
+            "LinearForward on cuda: I 4, expected a multiple of 8");
+  EXPECT_EQ(test::error_of([&] { device.run(u.backward()); }),
+            "LinearBackward on cuda: O 4, expected a multiple of 8");
 }
 
 TEST(LinearBackward, AgreesWithFiniteDifferences) {
-  for (const Shape shape : kShapes) {
+  for (const Shape narrow : kShapes) {
+    const Shape shape = supported(narrow);
     SCOPED_TRACE(testing::Message() << shape.N << " " << shape.I << " " << shape.O);
     Linear t(shape);
     const Doubles dw_before = test::to_double(t.dw), dbias_before = test::to_double(t.dbias);
@@ -206,7 +288,7 @@ TEST(LinearBackward, AgreesWithFiniteDifferences) {
 }
 
 TEST(LinearBackward, LeavesOutWhatIsNotAskedFor) {
-  Linear all({67, 33, 21}), some({67, 33, 21});
+  Linear all(supported({67, 33, 21})), some(all.s);
   test::OpDevice device(2);
   device.run(all.backward());
   LinearBackward op = some.backward();
@@ -214,12 +296,12 @@ TEST(LinearBackward, LeavesOutWhatIsNotAskedFor) {
   device.run(op);
   EXPECT_TRUE(test::same_bits(all.dw, some.dw));
   EXPECT_TRUE(std::isnan(some.dx[0]));
-  EXPECT_TRUE(test::same_bits(some.dbias, test::random_floats(21, 7)));
+  EXPECT_TRUE(test::same_bits(some.dbias, test::random_floats(some.s.O, 7)));
 }
 
 TEST(LinearBackward, IsTheSameEveryTimeAtOneThreadCount) {
   for (int threads : {1, 2, 3}) {
-    Linear first({300, 65, 70}), second({300, 65, 70});
+    Linear first(supported({300, 65, 70})), second(first.s);
     test::OpDevice device(threads);
     device.run(first.backward());
     device.run(second.backward());
@@ -230,12 +312,25 @@ TEST(LinearBackward, IsTheSameEveryTimeAtOneThreadCount) {
 }
 
 TEST(LinearBackward, KeepsNan) {
-  Linear t({5, 9, 17});
-  t.dy[20] = std::nanf("");  // row 1, column 3
+  Linear t(supported({5, 9, 17}));
+  const auto I = static_cast<size_t>(t.s.I), O = static_cast<size_t>(t.s.O);
+  t.dy[O + 3] = std::nanf("");  // row 1
   test::OpDevice(2).run(t.backward());
-  for (size_t i = 0; i < t.dx.size(); ++i) EXPECT_EQ(std::isnan(t.dx[i]), i / 9 == 1) << i;
-  for (size_t i = 0; i < t.dw.size(); ++i) EXPECT_EQ(std::isnan(t.dw[i]), i / 9 == 3) << i;
+  for (size_t i = 0; i < t.dx.size(); ++i) EXPECT_EQ(std::isnan(t.dx[i]), i / I == 1) << i;
+  for (size_t i = 0; i < t.dw.size(); ++i) EXPECT_EQ(std::isnan(t.dw[i]), i / I == 3) << i;
   for (size_t i = 0; i < t.dbias.size(); ++i) EXPECT_EQ(std::isnan(t.dbias[i]), i == 3) << i;
+}
+
+TEST(LinearBackward, Bf16ErrorIsRounding) {
+  for (const Shape narrow : kShapes) {
+    const Shape s = supported(narrow);
+    SCOPED_TRACE(testing::Message() << s.N << " " << s.I << " " << s.O);
+    Linear t(s);
+    EXPECT_TRUE(test::bf16_error_is_rounding(
+        t.backward(),
+        {&LinearBackward::dx, &LinearBackward::dy, &LinearBackward::x, &LinearBackward::w},
+        {&LinearBackward::dx, &LinearBackward::dw, &LinearBackward::dbias}));
+  }
 }
 
 TEST(LinearBackward, RefusesBadOperands) {
