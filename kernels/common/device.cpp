@@ -38,21 +38,29 @@ Buffer Device::allocate(size_t bytes) {
 }
 
 void Device::upload(const Tensor& to, const void* from_host) {
-  if (!cuda_) {
-    std::memcpy(to.data(), from_host, static_cast<size_t>(to.bytes()));
-    return;
-  }
-  cuda_->upload(to.data(), from_host, static_cast<size_t>(to.bytes()));
-  cuda_->synchronize();
+  enqueue_upload(to, from_host);
+  synchronize();
 }
 
 void Device::download(void* to_host, const Tensor& from) {
-  if (!cuda_) {
-    std::memcpy(to_host, from.data(), static_cast<size_t>(from.bytes()));
-    return;
-  }
-  cuda_->download(to_host, from.data(), static_cast<size_t>(from.bytes()));
-  cuda_->synchronize();
+  enqueue_download(to_host, from);
+  synchronize();
+}
+
+void Device::enqueue_upload(const Tensor& to, const void* from_host) {
+  const auto bytes = static_cast<size_t>(to.bytes());
+  if (cuda_)
+    cuda_->upload(to.data(), from_host, bytes);
+  else
+    std::memcpy(to.data(), from_host, bytes);
+}
+
+void Device::enqueue_download(void* to_host, const Tensor& from) {
+  const auto bytes = static_cast<size_t>(from.bytes());
+  if (cuda_)
+    cuda_->download(to_host, from.data(), bytes);
+  else
+    std::memcpy(to_host, from.data(), bytes);
 }
 
 void Device::synchronize() {

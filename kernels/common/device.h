@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "kernels/common/buffer.h"
@@ -35,6 +36,19 @@ class Cpu {
   Buffer workspace_;
 };
 
+namespace detail {
+
+// "LayerNormForward", from the compiler's name of this function.
+template <typename Op>
+std::string op_name() {
+  std::string_view name = __PRETTY_FUNCTION__;
+  name.remove_prefix(name.find("Op = ") + 5);
+  name = name.substr(0, name.find_first_of(";]"));
+  return std::string(name.substr(name.rfind(':') + 1));
+}
+
+}  // namespace detail
+
 class Device {
  public:
   // "cpu", or "cuda" where the build has it. Throws Error for another, and where there is no such
@@ -46,10 +60,12 @@ class Device {
     op.check();
 #ifdef MIDFILL_HAS_CUDA
     if (cuda_) {
+      static const std::string name = detail::op_name<Op>();
+      const Range range(*this, name.c_str());
       if constexpr (requires { op.run(*cuda_); })
         op.run(*cuda_);
       else
-        fail("this op has no CUDA kernel");
+        fail("{}: this op has no CUDA kernel", name);
       return;
     }
 #endif
@@ -72,8 +88,29 @@ class Device {
   // work before it.
   void upload(const Tensor& to, const void* from_host);
   void download(void* to_host, const Tensor& from);
+  // The same without waiting: on `cuda` the copy takes its turn in the stream, and host memory that
+  // comes from Cuda::allocate_host must stay untouched until synchronize().
+  void enqueue_upload(const Tensor& to, const void* from_host);
+  void enqueue_download(void* to_host, const Tensor& from);
   // Waits for all work.
   void synchronize();
+
+  // A named range of work as profilers show it, until the end of the scope; ranges nest. Nothing on
+  // the CPU. `name` must outlive it.
+  class Range {
+   public:
+    Range(const Device& device, const char* name) : shown_(device.is_cuda()) {
+      if (shown_) Cuda::push_range(name);
+    }
+    ~Range() {
+      if (shown_) Cuda::pop_range();
+    }
+    Range(const Range&) = delete;
+    Range& operator=(const Range&) = delete;
+
+   private:
+    bool shown_;
+  };
 
  private:
   Cpu cpu_;

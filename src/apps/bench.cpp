@@ -75,7 +75,7 @@ Json run_bench_step(const BenchStep& options) {
   check(options);
   Device device("cpu", options.threads);
   Gpt model(options.model, {.max_batch = options.batch, .head_chunk = options.head_chunk}, device);
-  init_parameters(model.table(), options.model, options.seed, model.params());
+  initialize(model, options.seed);
   Optimizer optimizer(options.optim, model);
 
   const int64_t B = options.batch, T = options.model.n_ctx, N = B * T;

@@ -11,6 +11,7 @@
 #include "src/checkpoint/moments.h"
 #include "src/checkpoint/safetensors.h"
 #include "src/io/json.h"
+#include "src/model/host_arena.h"
 
 namespace midfill {
 
@@ -107,9 +108,10 @@ TrainState read_state(const fs::path& path) {
 }
 
 void write_weights(const fs::path& path, const Gpt& model) {
+  const HostArena weights(model.device(), model.params());
   std::vector<SafetensorsEntry> entries;
   for (const Parameter& p : model.table().all())
-    entries.push_back(SafetensorsEntry::of(p.name, model.param(p.name), p.shape));
+    entries.push_back(SafetensorsEntry::of(p.name, weights.at(p), p.shape));
   write_safetensors(path, entries, {{"format", "pt"}}, AtomicFile::Existing::replace);
 }
 
@@ -120,14 +122,34 @@ void read_weights(const fs::path& path, Gpt& model) {
     require(std::ranges::find(all, entry.name, &Parameter::name) != all.end(),
             "{}: tensor {} is none of this model's", path.string(), in_quotes(entry.name));
   }
+  HostArena weights(model.device(), model.params());
   for (const Parameter& p : model.table().all()) {
     const SafetensorsEntry* entry = file.find(p.name);
     require(entry, "{}: no tensor {}", path.string(), in_quotes(p.name));
     require(entry->dtype == "F32" && entry->shape == p.shape,
             "{}: tensor {} is {} {}, expected F32 {}", path.string(), in_quotes(p.name),
             entry->dtype, shape_text(entry->shape), shape_text(p.shape));
-    copy_as_f32(*entry, path, {model.param(p.name).as<float>(), static_cast<size_t>(p.numel)});
+    copy_as_f32(*entry, path, {weights.at(p).as<float>(), static_cast<size_t>(p.numel)});
   }
+  weights.store();
+  model.refresh_compute_params();
+}
+
+void write_moments(const fs::path& directory, const Gpt& model, const Optimizer& optimizer) {
+  const HostArena m(model.device(), optimizer.m()), v(model.device(), optimizer.v());
+  write_moments(directory, model.table(), m.tensor(), v.tensor());
+}
+
+// False, and moments of zero, where the checkpoint has none.
+bool read_moments(const fs::path& directory, const Gpt& model, Optimizer& optimizer) {
+  HostArena m(model.device(), optimizer.m()), v(model.device(), optimizer.v());
+  const bool found = read_moments(directory, model.table(), m.tensor(), v.tensor());
+  for (HostArena* moment : {&m, &v}) {
+    const Tensor& values = moment->tensor();
+    if (!found) std::memset(values.data(), 0, static_cast<size_t>(values.bytes()));
+    moment->store();
+  }
+  return found;
 }
 
 }  // namespace
@@ -136,7 +158,7 @@ void save_checkpoint(const fs::path& run, const Gpt& model, const Optimizer* opt
                      const TrainState& state) {
   AtomicDirectory directory(checkpoint_path(run, state.step), AtomicDirectory::Existing::replace);
   write_weights(directory.path() / kWeights, model);
-  if (optimizer) write_moments(directory.path(), model.table(), optimizer->m(), optimizer->v());
+  if (optimizer) write_moments(directory.path(), model, *optimizer);
   write_state(directory.path() / kState, state);
   write_manifest(directory.path(), state.step);
   directory.commit();
@@ -172,13 +194,9 @@ TrainState load_checkpoint(const fs::path& checkpoint, Gpt& model, Optimizer* op
   TrainState state = read_state(checkpoint / kState);
   read_weights(checkpoint / kWeights, model);
   if (!optimizer) return state;
-  const Tensor m = optimizer->m(), v = optimizer->v();
-  if (!read_moments(checkpoint, model.table(), m, v)) {
+  if (!read_moments(checkpoint, model, *optimizer))
     require(state.updates == 0, "{}: no moments after {} updates", checkpoint.string(),
             state.updates);
-    for (const Tensor& moment : {m, v})
-      std::memset(moment.data(), 0, static_cast<size_t>(moment.bytes()));
-  }
   optimizer->set_updates(state.updates);
   return state;
 }

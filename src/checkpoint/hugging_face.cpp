@@ -14,6 +14,7 @@
 #include "src/checkpoint/safetensors.h"
 #include "src/io/file.h"
 #include "src/io/json.h"
+#include "src/model/host_arena.h"
 
 namespace midfill {
 
@@ -162,6 +163,7 @@ void load_hf_weights(const fs::path& directory, Gpt& model) {
   const int64_t rows = read_hf_config(directory).vocab_size;
   require(rows <= model.config().vocab_size, "{}: {} vocabulary rows, expected at most {}",
           directory.string(), rows, model.config().vocab_size);
+  HostArena weights(model.device(), model.params());
   for (const Parameter& parameter : model.table().all()) {
     const auto found = tensors.find(parameter.name);
     require(found != tensors.end(), "{}: no tensor {}", directory.string(),
@@ -171,7 +173,7 @@ void load_hf_weights(const fs::path& directory, Gpt& model) {
     if (has_vocabulary_rows(parameter)) shape[0] = rows;
     require(entry->shape == shape, "{}: tensor {} has shape {}, expected {}", file->path().string(),
             in_quotes(entry->name), shape_text(entry->shape), shape_text(shape));
-    const Tensor target = model.param(parameter.name);
+    const Tensor target = weights.at(parameter);
     const std::span<float> values(
         target.as<float>(), static_cast<size_t>(parameter.numel / parameter.shape[0] * shape[0]));
     copy_as_f32(*entry, file->path(), values);
@@ -184,6 +186,8 @@ void load_hf_weights(const fs::path& directory, Gpt& model) {
   require(tensors.empty(), "{}: tensor {} is none of a GPTNeoXForCausalLM's",
           tensors.empty() ? "" : tensors.begin()->second.file->path().string(),
           tensors.empty() ? "" : in_quotes(tensors.begin()->first));
+  weights.store();
+  model.refresh_compute_params();
 }
 
 void add_rows(const Tensor& matrix, int64_t rows, int64_t vocab_size, uint64_t key) {
@@ -205,11 +209,12 @@ void export_hf(const fs::path& directory, const Gpt& model, const Tokenizer& tok
   const ModelConfig& config = model.config();
   const Sentinels& sentinels = tokenizer.sentinels();
   AtomicDirectory out(directory);
+  const HostArena weights(model.device(), model.params());
   std::vector<SafetensorsEntry> entries;
   for (const Parameter& parameter : model.table().all()) {
     std::vector<int64_t> shape = parameter.shape;
     if (has_vocabulary_rows(parameter)) shape[0] = config.vocab_size;
-    entries.push_back(SafetensorsEntry::of(parameter.name, model.param(parameter.name), shape));
+    entries.push_back(SafetensorsEntry::of(parameter.name, weights.at(parameter), shape));
   }
   write_safetensors(out.path() / kWeights, entries, {{"format", "pt"}});
 

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/common/dtype.h"
+
 namespace midfill {
 
 enum class Activation { gelu_tanh, gelu_erf };
@@ -18,6 +20,9 @@ enum class FimLevel { context, document };
 enum class FimUnit { character, token, line };  // keys: "char", "token", "line"
 enum class Schedule { cosine, linear, constant, wsd };
 enum class OnNonFinite { skip, stop };
+// What backward computes again instead of keeping it: nothing | the outputs of GELU and norms |
+// everything but the input of each block. Keys: "none", "gelu+norm", "block".
+enum class Recompute { none, gelu_norm, block };
 
 struct ModelConfig {
   int n_layers = 6;
@@ -73,6 +78,9 @@ struct TrainConfig {
   int micro_batch = 8;           // samples at once on the device; the last of a step may be smaller
   int threads = 0;               // CPU threads; 0: all
   int head_chunk = 4096;         // tokens of logits at once
+  DType dtype = DType::f32;  // of activations and of the weights that ops read; bf16: cuda alone
+  Recompute recompute = Recompute::none;
+  bool cuda_graph = false;  // launch a micro-step as one CUDA graph
   OnNonFinite on_nonfinite = OnNonFinite::skip;
   double spike_zscore = 0.0;  // skip an update whose loss or gradient norm is further above the
                               // window's mean than this many standard deviations; 0: off

@@ -261,6 +261,20 @@ void add_train(std::vector<Field>& out) {
   f.integer("head_chunk", &T::head_chunk, 1, 1 << 24, "Rows of logits that exist at once",
             kMayChange);
   f.choice(
+      "dtype", &T::dtype, {{"f32", DType::f32}, {"bf16", DType::bf16}},
+      "Of activations and of the weights that kernels read; bf16 needs the device `cuda`. Master "
+      "weights, moments, gradients and losses are f32 always",
+      kMayChange);
+  f.choice(
+      "recompute", &T::recompute,
+      {{"none", Recompute::none}, {"gelu+norm", Recompute::gelu_norm}, {"block", Recompute::block}},
+      "What the backward pass computes again to save memory: nothing, the outputs of GELU and "
+      "layer norms, or all but each block's input. It changes no number",
+      kMayChange);
+  f.boolean("cuda_graph", &T::cuda_graph,
+            "Launch each micro-batch as one CUDA graph (device `cuda`); it changes no number",
+            kMayChange);
+  f.choice(
       "on_nonfinite", &T::on_nonfinite, {{"skip", OnNonFinite::skip}, {"stop", OnNonFinite::stop}},
       "A loss or gradient norm that is not finite: skip the update, or stop the run", kMayChange);
   f.number(

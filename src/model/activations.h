@@ -1,5 +1,5 @@
-// The activation table: every tensor of a step once, with its shape and how long it lives. From it
-// come the arena, the views and the memory plan.
+// The activation table: every tensor of a step once, with its dtype, its shape and how long it
+// lives. From it come the arena, the views and the memory plan.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,9 @@
 
 namespace midfill {
 
-// What a block computes on the way forward. Training keeps it for each layer; otherwise all layers
-// share one.
+// What a block computes on the way forward. Training keeps for each layer what backward does not
+// compute again (GptOptions::recompute); all layers share the rest. Statistics and lse are f32, the
+// others of the model's dtype.
 struct BlockActivations {
   Tensor x;                         // (N,C) residual stream that enters
   Tensor ln1, ln1_mean, ln1_rstd;   // (N,C) (N) (N)
@@ -24,6 +25,10 @@ struct BlockActivations {
 };
 
 struct Gpt::Activations {
+  Tensor ids, targets;     // (N) i32, the batch as uploaded
+  Tensor weights, losses;  // (N) f32
+  Tensor nonfinite;        // (1) i32
+
   std::vector<BlockActivations> blocks;
   Tensor x;                        // (N,C) residual stream that enters the final norm
   Tensor lnf, lnf_mean, lnf_rstd;  // (N,C) (N) (N)
@@ -36,9 +41,10 @@ struct Gpt::Activations {
   Tensor d_qkv;        // (B,T,NH,3,HS)
   Tensor d_up;         // (N,F) of gelu, then of up
 
-  Activations(const ModelConfig& config, const GptOptions& options);
+  Activations(const ModelConfig& config, const GptOptions& options, Device& device);
 
-  // Makes all views those of B samples of T tokens, B <= max_batch, T <= n_ctx.
+  // Makes all views those of B samples of T tokens, B <= max_batch, T <= n_ctx. At first they are
+  // those of the largest batch. Every tensor begins at the same address whatever the shape.
   void set_shape(int64_t B, int64_t T);
 
   // Of the arena: what lives through a step, and the scratch of its phases.

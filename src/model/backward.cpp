@@ -1,4 +1,5 @@
-// The model backward: each block's equations of forward.cpp in reverse. Gradients of parameters are
+// The model backward: each block's equations of forward.cpp in reverse, after those of its results
+// that were not kept have been computed again. Gradients of parameters are
 // added to; dx, the gradient of the residual stream, is turned from that of a block's output into
 // that of its input in place.
 #include "kernels/attention.h"
@@ -10,17 +11,7 @@
 
 namespace midfill {
 
-double Gpt::forward_backward(const Batch& batch, std::span<float> token_losses) {
-  require(options_.training, "forward_backward: the model was not made for training");
-  check_batch(batch, token_losses);
-  body_forward(batch);
-  const double loss = head(batch, token_losses, /*with_gradient=*/true);
-  body_backward(batch);
-  return loss;
-}
-
-void Gpt::body_backward(const Batch& batch) {
-  const int64_t N = batch.ids.numel();
+void Gpt::body_backward() {
   Activations& a = *activations_;
 
   device_->run(LayerNormBackward{.dx = a.dx,
@@ -32,16 +23,23 @@ void Gpt::body_backward(const Batch& batch) {
                                  .rstd = a.lnf_rstd,
                                  .gamma = weights_.lnf_w,
                                  .residual = {}});
-  for (size_t layer = a.blocks.size(); layer-- > 0;)
-    block_backward(weights_.blocks[layer], d_weights_.blocks[layer], a.blocks[layer]);
-  device_->run(
-      EmbeddingBackward{.dtable = d_weights_.embed, .dy = a.dx, .ids = batch.ids.reshaped({N})});
+  for (size_t layer = a.blocks.size(); layer-- > 0;) {
+    // The last block's activations are still there.
+    if (options_.recompute == Recompute::block && layer + 1 < a.blocks.size())
+      block_forward(layer, {});
+    block_backward(layer);
+  }
+  device_->run(EmbeddingBackward{.dtable = d_weights_.embed, .dy = a.dx, .ids = a.ids});
 }
 
 // The attention branch's output layer reads dx before the norm that feeds the MLP has added to it
 // in the parallel form, and after it in the sequential one: that is the whole difference.
-void Gpt::block_backward(const BlockWeights& w, const BlockWeights& dw, const BlockActivations& f) {
-  Activations& a = *activations_;
+void Gpt::block_backward(size_t layer) {
+  const Device::Range range(*device_, backward_names_[layer].c_str());
+  const BlockWeights &w = weights_.blocks[layer], &dw = d_weights_.blocks[layer];
+  const Activations& a = *activations_;
+  const BlockActivations& f = a.blocks[layer];
+  const bool gelu_norm = options_.recompute == Recompute::gelu_norm;
   const bool parallel = config_.parallel_residual;
   const int64_t N = f.x.dim(0), C = f.x.dim(1);
   const Tensor d_attention = a.d_attention.reshaped({N, C}), d_qkv = a.d_qkv.reshaped({N, 3 * C});
@@ -55,6 +53,7 @@ void Gpt::block_backward(const BlockWeights& w, const BlockWeights& dw, const Bl
   };
 
   if (parallel) attention_output_backward();
+  if (gelu_norm) mlp_gelu(w, f);
   device_->run(LinearBackward{
       .dx = a.d_up, .dw = dw.down_w, .dbias = dw.down_b, .dy = a.dx, .x = f.gelu, .w = w.down_w});
   device_->run(GeluBackward{.dx = a.d_up,
@@ -63,6 +62,7 @@ void Gpt::block_backward(const BlockWeights& w, const BlockWeights& dw, const Bl
                             .x = f.up,
                             .bias = w.up_b,
                             .kind = gelu_kind()});
+  if (gelu_norm) mlp_norm(w, f);
   device_->run(LinearBackward{
       .dx = a.d_norm, .dw = dw.up_w, .dbias = {}, .dy = a.d_up, .x = f.ln2, .w = w.up_w});
   device_->run(LayerNormBackward{.dx = a.dx,
@@ -82,6 +82,7 @@ void Gpt::block_backward(const BlockWeights& w, const BlockWeights& dw, const Bl
                                  .lse = f.attention_lse,
                                  .qkv = f.qkv,
                                  .position = rotary_});
+  if (gelu_norm) attention_norm(w, f);
   device_->run(LinearBackward{
       .dx = a.d_norm, .dw = dw.qkv_w, .dbias = dw.qkv_b, .dy = d_qkv, .x = f.ln1, .w = w.qkv_w});
   device_->run(LayerNormBackward{.dx = a.dx,

@@ -2,14 +2,11 @@
 
 #include "kernels/memory.h"
 #include "src/model/activations.h"
+#include "src/model/host_arena.h"
 
 namespace midfill {
 
 namespace {
-
-Tensor view_of(const Parameter& parameter, Tensor arena) {
-  return Tensor(arena.as<float>() + parameter.offset, DType::f32, parameter.shape);
-}
 
 // The arena seen as the model's tensors. This is the one place where names meet members.
 GptWeights views_of(const ParameterTable& table, const ModelConfig& config, Tensor arena) {
@@ -44,6 +41,32 @@ void check_options(const GptOptions& options) {
   require(options.head_chunk > 0, "a model needs head_chunk > 0, found {}", options.head_chunk);
 }
 
+// What the kernels of `cuda` take. Said here once, by the key to change, before anything runs.
+void check_cuda_shape(const ModelConfig& c) {
+  const auto multiple_of_8 = [](int value, std::string_view key) {
+    require(value % 8 == 0, "{} is {}, expected a multiple of 8 on the device cuda", key, value);
+  };
+  multiple_of_8(c.d_model, "model.d_model");
+  multiple_of_8(c.d_ff, "model.d_ff");
+  require(c.padded_vocab() % 8 == 0,
+          "model.vocab_size {} is padded to {} rows, expected a multiple of 8 on the device cuda: "
+          "set model.vocab_multiple to 64",
+          c.vocab_size, c.padded_vocab());
+  require(c.head_size() == 32 || c.head_size() == 64 || c.head_size() == 96 || c.head_size() == 128,
+          "model.d_model {} over model.n_heads {} gives heads of {}, expected 32, 64, 96 or 128 on "
+          "the device cuda",
+          c.d_model, c.n_heads, c.head_size());
+}
+
+void check_device(const ModelConfig& config, const GptOptions& options, const Device& device) {
+  if (device.is_cuda())
+    check_cuda_shape(config);
+  else
+    require(options.dtype == DType::f32,
+            "train.dtype is {}, expected f32 on the device cpu (--set train.dtype=f32)",
+            name_of(options.dtype));
+}
+
 int64_t rotary_table_numel(const ModelConfig& config) {
   return int64_t{1} * config.n_ctx * (config.rotary_dims() / 2);
 }
@@ -53,29 +76,48 @@ int64_t rotary_table_numel(const ModelConfig& config) {
 Gpt::Gpt(const ModelConfig& config, const GptOptions& options, Device& device)
     : config_(config), options_(options), device_(&device), table_(config) {
   check_options(options);
+  check_device(config, options, device);
   const int64_t numel = table_.arena_numel();
-  const size_t arena_bytes = static_cast<size_t>(numel * size_of(DType::f32));
+  const auto arena = [&](Buffer& memory, DType dtype) {
+    memory = device.allocate(static_cast<size_t>(numel * size_of(dtype)));
+    return Tensor(memory.data(), dtype, {numel});
+  };
 
-  params_memory_ = Buffer(arena_bytes);
-  params_ = Tensor(params_memory_.data(), DType::f32, {numel});
+  params_ = arena(params_memory_, DType::f32);
   device.run(Fill{.y = params_});
-  weights_ = views_of(table_, config_, params_);
+  compute_params_ = options.dtype == DType::f32 ? params_ : arena(compute_memory_, options.dtype);
+  refresh_compute_params();
+  weights_ = views_of(table_, config_, compute_params_);
+
+  activations_ = std::make_shared<Activations>(config_, options_, device);
   if (options.training) {
-    grads_memory_ = Buffer(arena_bytes);
-    grads_ = Tensor(grads_memory_.data(), DType::f32, {numel});
+    grads_ = arena(grads_memory_, DType::f32);
     zero_grads();
     d_weights_ = views_of(table_, config_, grads_);
   }
 
   if (const int64_t table_numel = rotary_table_numel(config); table_numel > 0) {
-    rotary_memory_ = Buffer(static_cast<size_t>(2 * table_numel * size_of(DType::f32)));
+    rotary_memory_ = device.allocate(static_cast<size_t>(2 * table_numel * size_of(DType::f32)));
     auto* data = static_cast<float*>(rotary_memory_.data());
     const int64_t half = config.rotary_dims() / 2;
     rotary_ = {.cos = Tensor::of(data, {config.n_ctx, half}),
                .sin = Tensor::of(data + table_numel, {config.n_ctx, half})};
     device.run(RotaryTables{.cos = rotary_.cos, .sin = rotary_.sin, .base = config.rotary_base});
   }
-  activations_ = std::make_shared<Activations>(config_, options_);
+  for (int layer = 0; layer < config.n_layers; ++layer) {
+    forward_names_.push_back(fmt::format("layer {} forward", layer));
+    backward_names_.push_back(fmt::format("layer {} backward", layer));
+  }
+}
+
+void Gpt::refresh_compute_params() {
+  if (options_.dtype == DType::f32) return;
+  const HostArena master(*device_, params_);
+  HostArena rounded(*device_, compute_params_);
+  const float* from = master.tensor().as<float>();
+  auto* to = rounded.tensor().as<Bf16>();
+  for (int64_t i = 0; i < params_.numel(); ++i) to[i] = Bf16(from[i]);
+  rounded.store();
 }
 
 Tensor Gpt::param(std::string_view name) const {
@@ -89,16 +131,25 @@ Tensor Gpt::grad(std::string_view name) const {
 
 void Gpt::zero_grads() {
   device_->run(Fill{.y = grads_});
+  // All bits of zero are zero in both dtypes.
+  device_->run(Fill{.y = Tensor(activations_->nonfinite.data(), DType::f32, {1})});
+}
+
+Tensor Gpt::nonfinite() const {
+  return activations_->nonfinite;
 }
 
 std::vector<MemoryLine> Gpt::memory(const ModelConfig& config, const GptOptions& options) {
   check_options(options);
-  const int64_t weights = ParameterTable(config).arena_numel() * size_of(DType::f32);
+  const int64_t numel = ParameterTable(config).arena_numel(), arena = numel * size_of(DType::f32);
   const Activations::Bytes activations = Activations::bytes(config, options);
-  std::vector<MemoryLine> lines = {{"weights", weights}};
+  std::vector<MemoryLine> lines = {{"weights", arena}};
+  if (options.dtype != DType::f32)
+    lines.push_back(
+        {fmt::format("weights in {}", name_of(options.dtype)), numel * size_of(options.dtype)});
   if (options.training) {
-    lines.push_back({"gradients", weights});
-    lines.push_back({"moments", 2 * weights});
+    lines.push_back({"gradients", arena});
+    lines.push_back({"moments", 2 * arena});
   }
   lines.push_back({"activations", activations.kept});
   lines.push_back({"scratch and logits chunk", activations.scratch});
@@ -108,6 +159,13 @@ std::vector<MemoryLine> Gpt::memory(const ModelConfig& config, const GptOptions&
 
 std::vector<MemoryLine> Gpt::memory() const {
   return memory(config_, options_);
+}
+
+void initialize(Gpt& model, uint64_t seed) {
+  HostArena weights(model.device(), model.params());
+  init_parameters(model.table(), model.config(), seed, weights.tensor());
+  weights.store();
+  model.refresh_compute_params();
 }
 
 }  // namespace midfill

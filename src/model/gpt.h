@@ -24,6 +24,9 @@ struct Batch {
   Tensor weights;  // (B,T) f32
 };
 
+// Sum of weight * loss in double, over the tokens of a batch in their order.
+double weighted_sum(const Batch& batch, std::span<const float> token_losses);
+
 // Views of one block's weights (or gradients), shapes beside them.
 struct BlockWeights {
   Tensor ln1_w, ln1_b;    // (C)
@@ -48,8 +51,11 @@ struct MemoryLine {
 
 struct GptOptions {
   int max_batch = 1;
-  bool training = true;   // gradients and saved activations exist
-  int head_chunk = 4096;  // rows of logits at once
+  bool training = true;      // gradients and saved activations exist
+  int head_chunk = 4096;     // rows of logits at once
+  DType dtype = DType::f32;  // of activations and compute_params(); bf16 on `cuda` alone
+  Recompute recompute = Recompute::none;
+  bool cuda_graph = false;  // launch a micro-step as one CUDA graph; nothing on the CPU
 };
 
 struct BlockActivations;
@@ -58,31 +64,46 @@ class Gpt {
  public:
   struct Activations;  // activations.h
 
-  // Weights are zero: init_parameters() or a checkpoint fills params().
+  // Weights are zero until initialize() or a checkpoint fills them. Throws Error, with the key to
+  // change, for a model that the device's kernels do not take.
   Gpt(const ModelConfig& config, const GptOptions& options, Device& device);
 
   const ModelConfig& config() const { return config_; }
+  const GptOptions& options() const { return options_; }
   const ParameterTable& table() const { return table_; }
   Device& device() const { return *device_; }
-  const GptWeights& weights() const { return weights_; }
+  const GptWeights& weights() const { return weights_; }  // views of compute_params()
   const Rotary& rotary() const { return rotary_; }
 
-  Tensor params() const { return params_; }   // the arena, flat f32
-  Tensor grads() const { return grads_; }     // the same layout; empty unless training
+  // Memory of the device, the layout of the parameter table; HostArena gives the host access.
+  Tensor params() const { return params_; }  // the master weights, flat f32
+  Tensor grads() const { return grads_; }    // flat f32; empty unless training
+  // What the ops read: params() itself in f32; a copy rounded to bf16 otherwise, which whoever
+  // writes to params() brings up to date.
+  Tensor compute_params() const { return compute_params_; }
+  void refresh_compute_params();
   Tensor param(std::string_view name) const;  // by Hugging Face name, shape as in the table
   Tensor grad(std::string_view name) const;
 
-  // Losses of every token, (B*T) f32, nats; 0 where the weight is 0. Returns sum of weight * loss
-  // in double. Throws Error for a batch larger than the options allow and for an id or target
-  // outside the vocabulary (a target of weight 0 may be anything).
+  // Losses of every token, (B*T) f32, nats; 0 where the weight is 0. Returns the weighted_sum.
+  // Throws Error for a batch larger than the options allow and for an id or target outside the
+  // vocabulary (a target of weight 0 may be anything).
   double forward(const Batch& batch, std::span<float> token_losses);
 
   // The same, and adds d(sum of weight * loss)/d(parameter) to the gradients. Dividing by the total
-  // weight of a step is left to the optimiser (AdamW::grad_scale), so that micro-batches of any
-  // size add up to the same sum.
+  // weight of a step is left to the optimiser, so that micro-batches of any size add up to the same
+  // sum.
   double forward_backward(const Batch& batch, std::span<float> token_losses);
 
-  void zero_grads();
+  // The same without waiting for the device: batch and losses, (B*T), must stay untouched until
+  // Device::synchronize(), and the losses are there after it. Copies are free of detours where both
+  // come from Cuda::allocate_host. The batch is checked before it returns.
+  void enqueue_forward_backward(const Batch& batch, float* token_losses);
+
+  void zero_grads();  // and nonfinite()
+  // (1) i32 in memory of the device: 1 where a loss of weight other than 0 was not finite since
+  // zero_grads(), else 0. Empty unless training.
+  Tensor nonfinite() const;
 
   // Bytes by purpose, in the order they are printed at start-up. Computed, not measured: the static
   // twin serves `train --dry-run` without allocating.
@@ -90,12 +111,18 @@ class Gpt {
   static std::vector<MemoryLine> memory(const ModelConfig& config, const GptOptions& options);
 
  private:
-  void check_batch(const Batch& batch, std::span<float> token_losses) const;
-  void body_forward(const Batch& batch);
-  void block_forward(const BlockWeights& w, BlockActivations& a, Tensor y);
-  double head(const Batch& batch, std::span<float> token_losses, bool with_gradient);
-  void body_backward(const Batch& batch);
-  void block_backward(const BlockWeights& w, const BlockWeights& dw, const BlockActivations& f);
+  void check_training() const;
+  void check_batch(const Batch& batch) const;
+  void upload(const Batch& batch);
+  void micro_step(const Batch& batch, float* token_losses);
+  void body_forward();
+  void block_forward(size_t layer, Tensor y);
+  void attention_norm(const BlockWeights& w, const BlockActivations& a);
+  void mlp_norm(const BlockWeights& w, const BlockActivations& a);
+  void mlp_gelu(const BlockWeights& w, const BlockActivations& a);
+  void head(bool with_gradient);
+  void body_backward();
+  void block_backward(size_t layer);
   float eps() const { return static_cast<float>(config_.layer_norm_eps); }
   Gelu gelu_kind() const {
     return config_.activation == Activation::gelu_tanh ? Gelu::tanh : Gelu::erf;
@@ -105,11 +132,15 @@ class Gpt {
   GptOptions options_;
   Device* device_;
   ParameterTable table_;
-  Buffer params_memory_, grads_memory_, rotary_memory_;
-  Tensor params_, grads_;
+  Buffer params_memory_, compute_memory_, grads_memory_, rotary_memory_;
+  Tensor params_, compute_params_, grads_;
   GptWeights weights_, d_weights_;
   Rotary rotary_;
   std::shared_ptr<Activations> activations_;
+  std::vector<std::string> forward_names_, backward_names_;  // of layers, for profilers
 };
+
+// Initial weights, init_parameters() of the model's configuration.
+void initialize(Gpt& model, uint64_t seed);
 
 }  // namespace midfill

@@ -41,6 +41,11 @@ struct InitStd {
 
 }  // namespace
 
+Tensor view_of(const Parameter& parameter, const Tensor& arena) {
+  auto* data = static_cast<char*>(arena.data()) + parameter.offset * size_of(arena.dtype());
+  return Tensor(data, arena.dtype(), parameter.shape);
+}
+
 ParameterTable::ParameterTable(const ModelConfig& config) {
   check_shape(config);
   const int64_t C = config.d_model, F = config.d_ff, Vp = config.padded_vocab();

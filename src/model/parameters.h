@@ -25,6 +25,9 @@ struct Parameter {
   int64_t numel = 0;
 };
 
+// The parameter within an arena of the table's layout, f32 or bf16.
+Tensor view_of(const Parameter& parameter, const Tensor& arena);
+
 class ParameterTable {
  public:
   // Throws Error where the model's shape is impossible.

@@ -15,8 +15,12 @@ int64_t samples_per_step(const Config& config) {
 
 GptOptions training_options(const Config& config) {
   const int64_t rows = std::min<int64_t>(config.train.micro_batch, samples_per_step(config));
-  return {
-      .max_batch = static_cast<int>(rows), .training = true, .head_chunk = config.train.head_chunk};
+  return {.max_batch = static_cast<int>(rows),
+          .training = true,
+          .head_chunk = config.train.head_chunk,
+          .dtype = config.train.dtype,
+          .recompute = config.train.recompute,
+          .cuda_graph = config.train.cuda_graph};
 }
 
 std::vector<std::string> describe(const Config& config) {

@@ -38,7 +38,7 @@ Trainer::Trainer(const Config& config, const Tokenizer& tokenizer, Device& devic
       optimizer_(config.optim, model_),
       guard_(config.train) {
   if (!config.data.valid.empty()) evaluator_.emplace(config, tokenizer, streams_for(config.fim));
-  init_parameters(model_.table(), config.model, config.seed, model_.params());
+  initialize(model_, config.seed);
   losses_.resize(static_cast<size_t>(training_options(config).max_batch) * config.model.n_ctx);
 }
 

@@ -145,6 +145,22 @@ TEST_P(EveryVariant, GradientsAreFiniteDifferencesOfTheDefinition) {
   }
 }
 
+// What is computed again is what was there, bit for bit.
+TEST_P(EveryVariant, RecomputingChangesNoBit) {
+  Device device("cpu", 2);
+  std::vector<float> losses, same_losses;
+  OwnedBatch batch(4, 2, 7, 9);
+  Gpt model(config(), {.max_batch = 2, .head_chunk = 5}, device);
+  randomize(model, 3);
+  const auto expected = gradients(model, batch, 1, &losses);
+  for (const Recompute recompute : {Recompute::gelu_norm, Recompute::block}) {
+    Gpt again(config(), {.max_batch = 2, .head_chunk = 5, .recompute = recompute}, device);
+    randomize(again, 3);
+    EXPECT_EQ(gradients(again, batch, 1, &same_losses), expected);
+    EXPECT_EQ(same_losses, losses);
+  }
+}
+
 class GptTest : public testing::Test {
  protected:
   Device device{"cpu", 2};
@@ -275,6 +291,44 @@ TEST_F(GptTest, SameInputTwiceIsBitIdentical) {
   EXPECT_EQ(losses, same_losses);
 }
 
+TEST_F(GptTest, AnEnqueuedMicroStepIsTheSame) {
+  Gpt model(tiny(), {.max_batch = 4}, device);
+  randomize(model, 1);
+  OwnedBatch batch(2, 4, 7, 9);
+  std::vector<float> losses, same_losses(28, NAN);
+  const auto expected = gradients(model, batch, 1, &losses);
+  model.zero_grads();
+  model.enqueue_forward_backward(batch.view(), same_losses.data());
+  device.synchronize();
+  EXPECT_EQ(copy_of(model.grads()), expected);
+  EXPECT_EQ(same_losses, losses);
+  double sum = 0;
+  for (size_t n = 0; n < losses.size(); ++n) sum += double{batch.weights[n]} * losses[n];
+  EXPECT_EQ(weighted_sum(batch.view(), losses), sum);
+}
+
+TEST_F(GptTest, NonfiniteRemembersUntilTheGradientsAreZeroed) {
+  Gpt model(tiny(), {.max_batch = 1}, device);
+  randomize(model, 1);
+  OwnedBatch good(2, 1, 7, 9), bad(2, 1, 7, 9);
+  good.ids.assign(7, 1);
+  bad.ids.assign(7, 2);
+  std::fill_n(model.param("gpt_neox.embed_in.weight").rows(2, 3).as<float>(), 24, INFINITY);
+  std::vector<float> losses(7);
+  const auto after = [&](OwnedBatch& batch) {
+    model.forward_backward(batch.view(), losses);
+    return *model.nonfinite().as<int32_t>();
+  };
+  EXPECT_EQ(*model.nonfinite().as<int32_t>(), 0);
+  EXPECT_EQ(after(good), 0);
+  EXPECT_EQ(after(bad), 1);
+  EXPECT_EQ(after(good), 1);
+  model.zero_grads();
+  EXPECT_EQ(*model.nonfinite().as<int32_t>(), 0);
+  bad.weights.assign(7, 0.0f);
+  EXPECT_EQ(after(bad), 0);
+}
+
 TEST_F(GptTest, ANonFiniteWeightShowsInTheLoss) {
   Gpt model(tiny(), {.max_batch = 1}, device);
   randomize(model, 1);
@@ -352,6 +406,23 @@ TEST_F(GptTest, MemoryIsKnownWithoutAllocating) {
   // A chunk of logits and the gradients of a block are never there together.
   EXPECT_EQ(bytes(training, "scratch and logits chunk"),
             std::max<int64_t>(4 * 4096 * 50280, 4 * N * 8192));
+
+  // bf16: a second copy of the weights; half the activations but for the statistics. Recomputing
+  // keeps x, attention, mid, qkv and up of each layer; or x alone.
+  const auto activations = [&](DType dtype, Recompute recompute) {
+    return static_cast<double>(
+        bytes({.max_batch = 8, .dtype = dtype, .recompute = recompute}, "activations"));
+  };
+  const GptOptions bf16{.max_batch = 8, .dtype = DType::bf16};
+  EXPECT_EQ(bytes(bf16, "weights"), bytes(training, "weights"));
+  EXPECT_EQ(bytes(bf16, "weights in bf16"), bytes(training, "weights") / 2);
+  EXPECT_EQ(bytes(bf16, "gradients"), bytes(training, "gradients"));
+  const double all = activations(DType::bf16, Recompute::none);
+  EXPECT_NEAR(all, activations(DType::f32, Recompute::none) / 2, 0.01 * all);
+  EXPECT_NEAR(activations(DType::bf16, Recompute::gelu_norm), 24.0 * N * 2 * (6 * 2048 + 8192),
+              0.03 * all);
+  EXPECT_NEAR(activations(DType::bf16, Recompute::block), 24.0 * N * 2 * 2048 + all / 24,
+              0.03 * all);
 
   Gpt model(tiny(), {.max_batch = 2}, device);
   const auto live = model.memory(), computed = Gpt::memory(tiny(), {.max_batch = 2});

@@ -1,5 +1,6 @@
 #include "src/train/train.h"
 
+#include "src/train/report.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -45,6 +46,20 @@ TEST(Vocabulary, ComesFromTheTokenizerOrHoldsIt) {
   config.data.tokenizer = "t.json";
   EXPECT_EQ(test::error_of([&] { resolve_vocabulary(config, 300); }),
             "model.vocab_size is 299, expected at least the 300 ids of t.json (or 0)");
+}
+
+TEST(Memory, Fim13BFitsAnH100WithoutRecomputing) {
+  const Config config =
+      load_config(std::filesystem::path(MIDFILL_SOURCE_DIR) / "configs/fim-1.3b.json");
+  EXPECT_EQ(config.train.dtype, DType::bf16);
+  EXPECT_EQ(config.train.micro_batch, 8);
+  EXPECT_EQ(config.model.n_ctx, 2048);
+  EXPECT_EQ(config.train.recompute, Recompute::none);
+  int64_t total = 0;
+  for (const MemoryLine& line : Gpt::memory(config.model, training_options(config)))
+    total += line.bytes;
+  EXPECT_LT(total, 80'000'000'000);
+  EXPECT_GT(total, 40'000'000'000);
 }
 
 }  // namespace
