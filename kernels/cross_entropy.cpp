@@ -45,7 +45,7 @@ double sum_exp(const float* row, float max, int64_t n, float* terms) {
 
 void CrossEntropy::check() const {
   const char* op = "CrossEntropy";
-  expect_rank(logits, op, "logits", DType::f32, 2);
+  expect_float(logits, op, "logits", 2);
   const int64_t N = logits.dim(0), Vp = logits.dim(1);
   expect(loss, op, "loss", DType::f32, {N});
   expect(targets, op, "targets", DType::i32, {N});
@@ -55,12 +55,17 @@ void CrossEntropy::check() const {
   expect_apart(op, loss, "loss", logits, "logits");
   expect_apart(op, loss, "loss", weights, "weights");
   if (dlogits) {
-    expect(dlogits, op, "dlogits", DType::f32, {N, Vp});
-    expect_same_or_apart(op, dlogits, "dlogits", logits, "logits");
+    const bool narrows = logits.dtype() == DType::f32 && dlogits.dtype() == DType::bf16;
+    expect(dlogits, op, "dlogits", narrows ? DType::bf16 : logits.dtype(), {N, Vp});
+    if (narrows)
+      expect_apart(op, dlogits, "dlogits", logits, "logits");
+    else
+      expect_same_or_apart(op, dlogits, "dlogits", logits, "logits");
     expect_apart(op, dlogits, "dlogits", loss, "loss");
     expect_apart(op, dlogits, "dlogits", weights, "weights");
     expect_apart(op, dlogits, "dlogits", targets, "targets");
   }
+  if (nonfinite) expect(nonfinite, op, "nonfinite", DType::i32, {1});
 }
 
 void CrossEntropy::run(Cpu& cpu) const {
@@ -95,6 +100,8 @@ void CrossEntropy::run(Cpu& cpu) const {
       std::fill(grad + vocab, grad + Vp, 0.0f);
     }
   });
+  if (nonfinite && !std::all_of(out, out + N, [](float value) { return std::isfinite(value); }))
+    *nonfinite.as<int32_t>() = 1;
 }
 
 }  // namespace midfill
