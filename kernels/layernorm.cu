@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -359,11 +360,11 @@ void backward(Cuda& cuda, const LayerNormBackward& op) {
         {.grid = blocks, .block = blocks_of(C, kWarpColumns) * 32, .stream = stream_of(cuda)});
   }
 
-  const Tensor* sums[] = {&op.dgamma, &op.dbeta, &op.dgamma2, &op.dbeta2};
-  for (int i = 0; i < 2 * kNorms; ++i)
-    add_column_sums(cuda, partials + i * matrix, blocks, C, sums[i]->as<float>());
-  if (with_bias)
-    add_column_sums(cuda, partials + 2 * kNorms * matrix, blocks, C, op.dbias.as<float>());
+  float* sums[kMaxSums];
+  int count = 0;
+  for (const Tensor* sum : {&op.dgamma, &op.dbeta, &op.dgamma2, &op.dbeta2, &op.dbias})
+    if (*sum) sums[count++] = sum->as<float>();
+  add_column_sums(cuda, partials, blocks, C, std::span<float* const>(sums, count));
 }
 
 }  // namespace

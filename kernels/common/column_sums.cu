@@ -1,17 +1,26 @@
 #include "kernels/common/column_sums.cuh"
 
+#include <algorithm>
+
 namespace midfill {
 
 namespace {
 
 constexpr int kLanes = 32, kGroups = 8;
 
-// A block of threads has kLanes columns, and each of its warps every kGroups-th block of rows.
+struct Outs {
+  float* to[kMaxSums];
+};
+
+// A block of threads has kLanes columns of the blockIdx.y-th matrix, and each of its warps every
+// kGroups-th block of rows.
 __global__ void __launch_bounds__(kLanes* kGroups)
-    add_partials(const float* partials, int64_t blocks, int64_t columns, float* out) {
+    add_partials(const float* partials, int64_t blocks, int64_t columns,
+                 const __grid_constant__ Outs outs) {
   SIMT_SHARED(double, sums, [kGroups][kLanes]);
   const int lane = threadIdx.x % kLanes, group = threadIdx.x / kLanes;
   const int64_t column = int64_t{blockIdx.x} * kLanes + lane;
+  partials += blockIdx.y * blocks * columns;
   double sum = 0;
   if (column < columns)
     for (int64_t block = group; block < blocks; block += kGroups)
@@ -21,7 +30,7 @@ __global__ void __launch_bounds__(kLanes* kGroups)
   if (group != 0 || column >= columns) return;
   SIMT_UNROLL
   for (int g = 1; g < kGroups; ++g) sum += sums[g][lane];
-  out[column] += static_cast<float>(sum);
+  outs.to[blockIdx.y][column] += static_cast<float>(sum);
 }
 
 template <typename T>
@@ -42,9 +51,18 @@ __global__ void __launch_bounds__(ColumnWalk::kThreads)
 
 void add_column_sums(Cuda& cuda, const float* partials, int64_t blocks, int64_t columns,
                      float* out) {
+  add_column_sums(cuda, partials, blocks, columns, std::span<float* const>(&out, 1));
+}
+
+void add_column_sums(Cuda& cuda, const float* partials, int64_t blocks, int64_t columns,
+                     std::span<float* const> outs) {
+  Outs all{};
+  std::copy(outs.begin(), outs.end(), all.to);
   launch<add_partials>(
-      {.grid = blocks_of(columns, kLanes), .block = kLanes * kGroups, .stream = stream_of(cuda)},
-      partials, blocks, columns, out);
+      {.grid = dim3(blocks_of(columns, kLanes), static_cast<unsigned>(outs.size())),
+       .block = kLanes * kGroups,
+       .stream = stream_of(cuda)},
+      partials, blocks, columns, all);
 }
 
 template <typename T>

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/common/launch.h"
 #include "kernels/common/vector8.cuh"
@@ -17,6 +18,12 @@ namespace midfill {
 // columns.
 void add_column_sums(Cuda& cuda, const float* partials, int64_t blocks, int64_t columns,
                      float* out);
+
+// The same for up to kMaxSums outputs in one launch; the partial rows of outs[i] are the i-th of
+// the (blocks, columns) matrices that lie one behind the other at `partials`.
+inline constexpr int kMaxSums = 5;
+void add_column_sums(Cuda& cuda, const float* partials, int64_t blocks, int64_t columns,
+                     std::span<float* const> outs);
 
 // out[c] += sum over r of x[r * columns + c], T float or __nv_bfloat16; columns a multiple of 8.
 // `partials` is scratch for ColumnWalk(rows, columns).partials() floats.
