@@ -109,11 +109,8 @@ struct Plan {
 };
 
 bool autotune() {
-  static const bool on = [] {
-    const char* value = std::getenv("MIDFILL_GEMM_AUTOTUNE");
-    return value == nullptr || std::string_view(value) != "0";
-  }();
-  return on;
+  const char* value = std::getenv("MIDFILL_GEMM_AUTOTUNE");
+  return value == nullptr || std::string_view(value) != "0";
 }
 
 // A pair of points in the stream and the time between them.

@@ -38,7 +38,7 @@ def configure_and_build(build):
         sys.exit(77)
     if not (build / "build.ninja").exists():
         subprocess.run(["cmake", "--preset", "cuda", "-B", build], cwd=SOURCE_DIR, check=True)
-    subprocess.run(["cmake", "--build", build, "--target", "midfill_cuda_tests"], check=True)
+    subprocess.run(["cmake", "--build", build, "--target", "midfill", "midfill_cuda_tests"], check=True)
 
 
 def demangle(names):

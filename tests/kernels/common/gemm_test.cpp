@@ -20,7 +20,7 @@ struct Case {
 // Tensors in device memory, filled with seeded numbers rounded to the dtype.
 class Operands {
  public:
-  explicit Operands(const Case& c) : c_(c), device_("cuda", 2) {
+  Operands(const Case& c, Device& device) : c_(c), device_(device) {
     gemm.transpose_a = c.transpose_a;
     gemm.transpose_b = c.transpose_b;
     gemm.a = c.transpose_a ? make(c.in, {c.k, c.m}, 1) : make(c.in, {c.m, c.k}, 1);
@@ -30,8 +30,6 @@ class Operands {
     if (c.with_add) add_ = values_of(gemm.add);
     gemm.d = c.in_place ? gemm.add : make(c.out, {c.m, c.n}, 5, std::nan(""));
   }
-
-  Device& device() { return device_; }
 
   std::vector<double> values_of(const Tensor& t) {
     if (!t) return {};
@@ -81,12 +79,13 @@ class Operands {
   }
 
   Case c_;
-  Device device_;
+  Device& device_;
   std::vector<Buffer> memory_;
   std::vector<double> add_;
 };
 
 TEST(Gemm, AgreesWithDouble) {
+  Device device("cuda", 2);
   constexpr DType kDtypes[][2] = {
       {DType::f32, DType::f32}, {DType::bf16, DType::bf16}, {DType::bf16, DType::f32}};
   constexpr int64_t kShapes[][3] = {{1, 8, 8}, {7, 24, 16}, {40, 8, 264}, {67, 72, 130}};
@@ -97,11 +96,11 @@ TEST(Gemm, AgreesWithDouble) {
         if (in_place && !with_add) continue;
         const Case c{shape[0],       shape[1],       shape[2], dtypes[0], dtypes[1],
                      (bits & 4) > 0, (bits & 8) > 0, with_add, in_place,  (bits & 16) > 0};
-        Operands o(c);
+        Operands o(c, device);
         SCOPED_TRACE(o.gemm.text());
         std::vector<double> d, tolerances;
         o.expected(d, tolerances);
-        o.gemm.run(o.device().cuda());
+        o.gemm.run(device.cuda());
         const auto found = o.values_of(o.gemm.d);
         EXPECT_TRUE(test::all_near(std::vector<float>(found.begin(), found.end()), d, tolerances));
       }
@@ -110,7 +109,8 @@ TEST(Gemm, AgreesWithDouble) {
 }
 
 TEST(Gemm, RefusesBadOperands) {
-  Operands o({3, 5, 4, DType::f32, DType::f32, true, false, true, false, true});
+  Device device("cuda", 2);
+  Operands o({3, 5, 4, DType::f32, DType::f32, true, false, true, false, true}, device);
   EXPECT_EQ(o.gemm.text(), "(3, 5) f32 = (4, 3)^T (4, 5) + add + bias");
   Gemm bad = o.gemm;
   bad.transpose_a = false;
