@@ -35,10 +35,23 @@ void LayerNormForward::check() const {
   }
 }
 
+namespace {
+
+void normalise(float* y, const float* x, float mean, float rstd, const float* gamma,
+               const float* beta, int64_t C) {
+#pragma omp simd
+  for (int64_t c = 0; c < C; ++c) y[c] = (x[c] - mean) * rstd * gamma[c] + beta[c];
+}
+
+}  // namespace
+
 void LayerNormForward::run(Cpu& cpu) const {
   const int64_t N = x.dim(0), C = x.dim(1);
   const float *in = x.as<float>(), *scale = gamma.as<float>(), *shift = beta.as<float>();
   float *out = y.as<float>(), *means = mean.as<float>(), *rstds = rstd.as<float>();
+  float* out2 = y2 ? y2.as<float>() : nullptr;
+  const float* scale2 = y2 ? gamma2.as<float>() : nullptr;
+  const float* shift2 = y2 ? beta2.as<float>() : nullptr;
   parallel_ranges(cpu, N, 8, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       const float* row = in + n * C;
@@ -50,12 +63,8 @@ void LayerNormForward::run(Cpu& cpu) const {
 #pragma omp simd reduction(+ : squares)
       for (int64_t c = 0; c < C; ++c) squares += (row[c] - m) * (row[c] - m);
       const float r = 1.0f / std::sqrt(squares / static_cast<float>(C) + eps);
-      const auto normalise = [=](float* to, const float* by, const float* plus) {
-#pragma omp simd
-        for (int64_t c = 0; c < C; ++c) to[c] = (row[c] - m) * r * by[c] + plus[c];
-      };
-      normalise(out + n * C, scale, shift);
-      if (y2) normalise(y2.as<float>() + n * C, gamma2.as<float>(), beta2.as<float>());
+      normalise(out + n * C, row, m, r, scale, shift, C);
+      if (out2) normalise(out2 + n * C, row, m, r, scale2, shift2, C);
       means[n] = m;
       rstds[n] = r;
     }
@@ -102,30 +111,42 @@ void LayerNormBackward::check() const {
 
 namespace {
 
-// One norm's part in the gradient of a row.
-struct NormRow {
-  const float *dy, *gamma;
-  float *dgamma, *dbeta;  // partial sums
-};
-
 struct RowSums {
   float g = 0, gx = 0;  // of g and g * xhat
 };
 
-void add_row(const NormRow& norm, const float* x, float mean, float rstd, int64_t C,
-             RowSums& sums) {
+// One norm's part of the sums over a row, and its row's part of the sums over rows.
+RowSums add_row(const float* dy, const float* x, float mean, float rstd, const float* gamma,
+                float* dgamma, float* dbeta, int64_t C) {
   float sum_g = 0, sum_gx = 0;
 #pragma omp simd reduction(+ : sum_g, sum_gx)
   for (int64_t c = 0; c < C; ++c) {
     const float xhat = (x[c] - mean) * rstd;
-    const float g = norm.dy[c] * norm.gamma[c];
+    const float g = dy[c] * gamma[c];
     sum_g += g;
     sum_gx += g * xhat;
-    norm.dgamma[c] += norm.dy[c] * xhat;
-    norm.dbeta[c] += norm.dy[c];
+    dgamma[c] += dy[c] * xhat;
+    dbeta[c] += dy[c];
   }
-  sums.g += sum_g;
-  sums.gx += sum_gx;
+  return {sum_g, sum_gx};
+}
+
+// The row's dx from its means; dy2, gamma2 and past (the residual) only where the flags say so.
+template <bool kTwo, bool kPast>
+void finish_row(float* dx, const float* dy, const float* gamma, const float* dy2,
+                const float* gamma2, const float* past, const float* x, float mean, float rstd,
+                RowSums means, int64_t C) {
+  const float mean_g = means.g, mean_gx = means.gx;
+#pragma omp simd
+  for (int64_t c = 0; c < C; ++c) {
+    float g = dy[c] * gamma[c];
+    if constexpr (kTwo) g += dy2[c] * gamma2[c];
+    const float through = rstd * (g - mean_g - (x[c] - mean) * rstd * mean_gx);
+    if constexpr (kPast)
+      dx[c] = past[c] + through;
+    else
+      dx[c] = through;
+  }
 }
 
 }  // namespace
@@ -133,7 +154,15 @@ void add_row(const NormRow& norm, const float* x, float mean, float rstd, int64_
 void LayerNormBackward::run(Cpu& cpu) const {
   const int64_t N = x.dim(0), C = x.dim(1), blocks = sum_blocks(N);
   const float *means = mean.as<float>(), *rstds = rstd.as<float>();
-  const bool two = static_cast<bool>(dy2), with_bias = static_cast<bool>(dbias);
+  const float *grad = dy.as<float>(), *in = x.as<float>(), *scale = gamma.as<float>();
+  const float* grad2 = dy2 ? dy2.as<float>() : nullptr;
+  const float* scale2 = dy2 ? gamma2.as<float>() : nullptr;
+  const float* past = residual ? residual.as<float>() : nullptr;
+  float* out = dx.as<float>();
+  constexpr decltype(&finish_row<false, false>) kFinish[2][2] = {
+      {finish_row<false, false>, finish_row<false, true>},
+      {finish_row<true, false>, finish_row<true, true>}};
+  const auto finish = kFinish[grad2 != nullptr][past != nullptr];
   // A (blocks, C) matrix of partial sums for each of these that is there.
   const Tensor* sums[5] = {&dgamma, &dbeta, &dgamma2, &dbeta2, &dbias};
   const int64_t matrix = blocks * C;
@@ -151,37 +180,20 @@ void LayerNormBackward::run(Cpu& cpu) const {
       if (*sums[i]) std::fill(partial[i], partial[i] + C, 0.0f);
     }
     for (int64_t n = begin; n < end; ++n) {
-      const auto row = [n, C](const Tensor& t) { return t.as<float>() + n * C; };
-      const float m = means[n], r = rstds[n], *in = row(x);
-      RowSums total;
-      const NormRow first{row(dy), gamma.as<float>(), partial[0], partial[1]};
-      add_row(first, in, m, r, C, total);
-      NormRow second{};
-      if (two) {
-        second = {row(dy2), gamma2.as<float>(), partial[2], partial[3]};
-        add_row(second, in, m, r, C, total);
+      const int64_t at = n * C;
+      const float m = means[n], r = rstds[n];
+      RowSums of = add_row(grad + at, in + at, m, r, scale, partial[0], partial[1], C);
+      if (grad2) {
+        const RowSums more = add_row(grad2 + at, in + at, m, r, scale2, partial[2], partial[3], C);
+        of.g += more.g;
+        of.gx += more.gx;
       }
-      const float mean_g = total.g / static_cast<float>(C);
-      const float mean_gx = total.gx / static_cast<float>(C);
-      float* to = row(dx);
-      const auto finish = [=](auto past, auto g) {
-#pragma omp simd
-        for (int64_t c = 0; c < C; ++c)
-          to[c] = past(c) + r * (g(c) - mean_g - (in[c] - m) * r * mean_gx);
-      };
-      const auto with_past = [&](auto g) {
-        if (residual)
-          finish([from = row(residual)](int64_t c) { return from[c]; }, g);
-        else
-          finish([](int64_t) { return 0.0f; }, g);
-      };
-      if (two)
-        with_past([=](int64_t c) {
-          return first.dy[c] * first.gamma[c] + second.dy[c] * second.gamma[c];
-        });
-      else
-        with_past([=](int64_t c) { return first.dy[c] * first.gamma[c]; });
-      if (with_bias) {
+      of.g /= static_cast<float>(C);
+      of.gx /= static_cast<float>(C);
+      float* to = out + at;
+      finish(to, grad + at, scale, grad2 ? grad2 + at : nullptr, scale2, past ? past + at : nullptr,
+             in + at, m, r, of, C);
+      if (dbias) {
         float* bias_sums = partial[4];
 #pragma omp simd
         for (int64_t c = 0; c < C; ++c) bias_sums[c] += to[c];
