@@ -86,6 +86,23 @@ void Cuda::synchronize() {
   check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream_)), "a kernel failed");
 }
 
+// Waiting sleeps: a step takes long, and its thread's core may have other work.
+Cuda::EventHandle Cuda::make_event() {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync),
+        "cannot make an event");
+  return {event, [](void* e) { cudaEventDestroy(static_cast<cudaEvent_t>(e)); }};
+}
+
+void Cuda::record(const EventHandle& event) {
+  check(cudaEventRecord(static_cast<cudaEvent_t>(event.get()), static_cast<cudaStream_t>(stream_)),
+        "cannot record an event");
+}
+
+void Cuda::wait(const EventHandle& event) {
+  check(cudaEventSynchronize(static_cast<cudaEvent_t>(event.get())), "a kernel failed");
+}
+
 void Cuda::push_range(const char* name) {
   nvtxRangePushA(name);
 }

@@ -46,6 +46,12 @@ class Cuda {
   // Waits for all work. Throws Error where a kernel has failed.
   void synchronize();
 
+  // A cudaEvent_t, null on the emulation; freed with the pointer. Event (device.h) is what to use.
+  using EventHandle = std::unique_ptr<void, void (*)(void*)>;
+  EventHandle make_event();
+  void record(const EventHandle& event);  // after all work so far
+  void wait(const EventHandle& event);    // until that is done; throws as synchronize() does
+
   // Named ranges for profilers (NVTX), nested; nothing on the emulation.
   static void push_range(const char* name);
   static void pop_range();

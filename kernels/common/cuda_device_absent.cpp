@@ -21,6 +21,11 @@ void Cuda::upload(void*, const void*, size_t) {}
 void Cuda::download(void*, const void*, size_t) {}
 void Cuda::copy(void*, const void*, size_t) {}
 void Cuda::synchronize() {}
+Cuda::EventHandle Cuda::make_event() {
+  return {nullptr, nullptr};
+}
+void Cuda::record(const EventHandle&) {}
+void Cuda::wait(const EventHandle&) {}
 void Cuda::push_range(const char*) {}
 void Cuda::pop_range() {}
 

@@ -37,6 +37,10 @@ Buffer Device::allocate(size_t bytes) {
   return cuda_ ? cuda_->allocate(bytes) : Buffer(bytes);
 }
 
+Buffer Device::allocate_host(size_t bytes) {
+  return cuda_ ? cuda_->allocate_host(bytes) : Buffer(bytes);
+}
+
 void Device::upload(const Tensor& to, const void* from_host) {
   enqueue_upload(to, from_host);
   synchronize();
@@ -63,8 +67,36 @@ void Device::enqueue_download(void* to_host, const Tensor& from) {
     std::memcpy(to_host, from.data(), bytes);
 }
 
+void Device::enqueue_upload(const Tensor& to, const void* from_host) {
+  const auto bytes = static_cast<size_t>(to.bytes());
+  if (cuda_)
+    cuda_->upload(to.data(), from_host, bytes);
+  else
+    std::memcpy(to.data(), from_host, bytes);
+}
+
+void Device::enqueue_download(void* to_host, const Tensor& from) {
+  const auto bytes = static_cast<size_t>(from.bytes());
+  if (cuda_)
+    cuda_->download(to_host, from.data(), bytes);
+  else
+    std::memcpy(to_host, from.data(), bytes);
+}
+
 void Device::synchronize() {
   if (cuda_) cuda_->synchronize();
+}
+
+Event::Event(Device& device)
+    : cuda_(device.is_cuda() ? &device.cuda() : nullptr),
+      event_(cuda_ ? cuda_->make_event() : Cuda::EventHandle(nullptr, nullptr)) {}
+
+void Event::record() {
+  if (cuda_) cuda_->record(event_);
+}
+
+void Event::wait() {
+  if (cuda_) cuda_->wait(event_);
 }
 
 }  // namespace midfill

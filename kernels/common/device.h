@@ -84,6 +84,8 @@ class Device {
 
   // Memory of the device, 256-byte aligned, contents undefined.
   Buffer allocate(size_t bytes);
+  // Memory of the host that copies to and from the device reach without a detour.
+  Buffer allocate_host(size_t bytes);
   // Between host memory and a tensor of the device, of the same size; done on return, after all
   // work before it.
   void upload(const Tensor& to, const void* from_host);
@@ -115,6 +117,20 @@ class Device {
  private:
   Cpu cpu_;
   std::unique_ptr<Cuda> cuda_;
+};
+
+// A point in the work of a device that the host can wait for. On the CPU all work is done when its
+// call returns, so there is nothing to wait for.
+class Event {
+ public:
+  explicit Event(Device& device);  // which outlives it
+
+  void record();  // the point is after all work so far; an earlier one is forgotten
+  void wait();    // returns at once before the first record(). Throws Error where a kernel failed
+
+ private:
+  Cuda* cuda_;  // null on the CPU
+  Cuda::EventHandle event_;
 };
 
 }  // namespace midfill
