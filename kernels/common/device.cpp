@@ -67,22 +67,6 @@ void Device::enqueue_download(void* to_host, const Tensor& from) {
     std::memcpy(to_host, from.data(), bytes);
 }
 
-void Device::enqueue_upload(const Tensor& to, const void* from_host) {
-  const auto bytes = static_cast<size_t>(to.bytes());
-  if (cuda_)
-    cuda_->upload(to.data(), from_host, bytes);
-  else
-    std::memcpy(to.data(), from_host, bytes);
-}
-
-void Device::enqueue_download(void* to_host, const Tensor& from) {
-  const auto bytes = static_cast<size_t>(from.bytes());
-  if (cuda_)
-    cuda_->download(to_host, from.data(), bytes);
-  else
-    std::memcpy(to_host, from.data(), bytes);
-}
-
 void Device::synchronize() {
   if (cuda_) cuda_->synchronize();
 }

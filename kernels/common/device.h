@@ -91,7 +91,7 @@ class Device {
   void upload(const Tensor& to, const void* from_host);
   void download(void* to_host, const Tensor& from);
   // The same without waiting: on `cuda` the copy takes its turn in the stream, and host memory that
-  // comes from Cuda::allocate_host must stay untouched until synchronize().
+  // comes from allocate_host() must stay untouched until synchronize() or an Event says so.
   void enqueue_upload(const Tensor& to, const void* from_host);
   void enqueue_download(void* to_host, const Tensor& from);
   // Waits for all work.

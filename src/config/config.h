@@ -102,7 +102,7 @@ struct CheckpointConfig {
 struct LogConfig {
   int64_t every = 1;  // steps between terminal lines; metrics.jsonl has every step
   bool tensorboard = true;
-  double peak_tflops = 0.0;  // denominator of MFU; 0: measured at start-up (CPU)
+  double peak_tflops = 0.0;  // denominator of MFU; 0: measured (CPU), data sheet (GPU)
 };
 
 struct Config {

@@ -308,8 +308,10 @@ void add_rest(std::vector<Field>& out) {
   log.integer("every", &LogConfig::every, 1, kManySteps,
               "Steps between lines on the terminal; `metrics.jsonl` has every step", kMayChange);
   log.boolean("tensorboard", &LogConfig::tensorboard, "Write TensorBoard event files", kMayChange);
-  log.number("peak_tflops", &LogConfig::peak_tflops, 0, kUnbounded, false,
-             "Denominator of MFU, TFLOP/s; 0: a matrix product measured at start-up", kMayChange);
+  log.number(
+      "peak_tflops", &LogConfig::peak_tflops, 0, kUnbounded, false,
+      "Denominator of MFU, TFLOP/s; 0: a product measured at start-up, on a GPU its data sheet",
+      kMayChange);
 }
 
 }  // namespace

@@ -12,27 +12,29 @@ Optimizer::Optimizer(const OptimConfig& config, Gpt& model)
       model_(&model),
       decay_(model.table().decay_spans(static_cast<float>(config.weight_decay))) {
   require(static_cast<bool>(model.grads()), "an optimizer needs a model made for training");
+  Device& device = model.device();
   const int64_t n = model.table().arena_numel();
-  memory_ = Buffer(static_cast<size_t>(2 * n * size_of(DType::f32)));
-  auto* data = static_cast<float*>(memory_.data());
-  m_ = Tensor::of(data, {n});
-  v_ = Tensor::of(data + n, {n});
-  model.device().run(Fill{.y = m_});
-  model.device().run(Fill{.y = v_});
+  moments_ = device.allocate(static_cast<size_t>(2 * n * size_of(DType::f32)));
+  auto* moments = static_cast<float*>(moments_.data());
+  m_ = Tensor::of(moments, {n});
+  v_ = Tensor::of(moments + n, {n});
+  device.run(Fill{.y = m_});
+  device.run(Fill{.y = v_});
+  scalars_ = device.allocate(sizeof(double) + sizeof(int32_t));
+  auto* scalars = static_cast<double*>(scalars_.data());
+  sum_squares_ = Tensor::of(scalars, {1});
+  update_count_ = Tensor(scalars + 1, DType::i32, {1});
+  set_updates(0);
 }
 
-double Optimizer::grad_norm(double total_weight) {
-  require(total_weight > 0.0, "gradient norm: total weight is {}, expected more than 0",
-          total_weight);
-  double sum = 0.0;
-  model_->device().run(SquaredNorm{.out = Tensor::of(&sum, {1}), .x = model_->grads()});
-  return std::sqrt(sum) / total_weight;
+void Optimizer::enqueue_norm() {
+  model_->device().run(SquaredNorm{.out = sum_squares_, .x = model_->grads()});
 }
 
-void Optimizer::update(double lr, double norm, double total_weight) {
-  require(total_weight > 0.0 && std::isfinite(norm),
-          "update: gradient norm {} over a total weight of {}, expected finite numbers", norm,
-          total_weight);
+void Optimizer::enqueue_adamw(double lr, double total_weight) {
+  require(total_weight > 0.0, "update: total weight is {}, expected more than 0", total_weight);
+  const double norm = std::sqrt(*sum_squares_.as<double>()) / total_weight;
+  if (!std::isfinite(norm)) return;
   const double clip = config_.clip > 0.0 && norm > config_.clip ? config_.clip / norm : 1.0;
   model_->device().run(AdamW{.params = model_->params(),
                              .m = m_,
@@ -44,7 +46,33 @@ void Optimizer::update(double lr, double norm, double total_weight) {
                              .beta2 = static_cast<float>(config_.beta2),
                              .eps = static_cast<float>(config_.eps),
                              .grad_scale = static_cast<float>(clip / total_weight),
-                             .step = ++updates_});
+                             .step = ++*update_count_.as<int32_t>()});
+}
+
+void Optimizer::enqueue_update(double lr, double total_weight) {
+  enqueue_norm();
+  enqueue_adamw(lr, total_weight);
+}
+
+double Optimizer::grad_norm(double total_weight) {
+  require(total_weight > 0.0, "gradient norm: total weight is {}, expected more than 0",
+          total_weight);
+  enqueue_norm();
+  double sum = 0.0;
+  model_->device().download(&sum, sum_squares_);
+  return std::sqrt(sum) / total_weight;
+}
+
+int64_t Optimizer::updates() const {
+  int32_t count = 0;
+  model_->device().download(&count, update_count_);
+  return count;
+}
+
+void Optimizer::set_updates(int64_t n) {
+  require(0 <= n && n <= INT32_MAX, "optimizer: {} updates, expected 0 to {}", n, INT32_MAX);
+  const auto count = static_cast<int32_t>(n);
+  model_->device().upload(update_count_, &count);
 }
 
 }  // namespace midfill

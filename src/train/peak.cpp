@@ -8,6 +8,44 @@
 
 namespace midfill {
 
+namespace {
+
+struct Datasheet {
+  std::string_view name;
+  double bf16, f32;
+};
+
+// Whole names, because their relatives (H100 NVL, H200 NVL, RTX 4090 D) are other devices.
+// Source: NVIDIA's data sheets of each; GeForce from "NVIDIA Ada GPU Architecture", bf16 with sums
+// in f32.
+constexpr Datasheet kDatasheets[] = {
+    {"NVIDIA H100 80GB HBM3", 989.4, 66.9},
+    {"NVIDIA H100 PCIe", 756.0, 51.2},
+    {"NVIDIA H200", 989.4, 66.9},
+    {"NVIDIA A100-SXM4-40GB", 312.0, 19.5},
+    {"NVIDIA A100-SXM4-80GB", 312.0, 19.5},
+    {"NVIDIA A100-PCIE-40GB", 312.0, 19.5},
+    {"NVIDIA A100 80GB PCIe", 312.0, 19.5},
+    {"NVIDIA L40S", 362.0, 91.6},
+    {"NVIDIA GeForce RTX 4090", 165.2, 82.6},
+};
+
+}  // namespace
+
+double datasheet_tflops(std::string_view name, DType dtype) {
+  for (const Datasheet& sheet : kDatasheets)
+    if (sheet.name == name) return dtype == DType::bf16 ? sheet.bf16 : sheet.f32;
+  return 0.0;
+}
+
+Peak peak_of(Device& device, DType dtype) {
+  if (!device.is_cuda())
+    return {measure_peak_tflops(device), "fp32 matrix product measured here just now"};
+  const double tflops = datasheet_tflops(device.cuda().name(), dtype);
+  if (tflops > 0) return {tflops, fmt::format("data sheet, {}", name_of(dtype))};
+  return {0.0, "give log.peak_tflops"};
+}
+
 double measure_peak_tflops(Device& device) {
   constexpr int64_t kSize = 1024;
   constexpr double kFlop = 2.0 * kSize * kSize * kSize;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <limits>
 
 #include "src/io/units.h"
 
@@ -23,10 +24,14 @@ void RunLog::line(const std::string& text) {
   text_.append(text + "\n");
 }
 
+double RunLog::share_of_peak(double flops) const {
+  return peak_flops_ > 0 ? flops / peak_flops_ : std::numeric_limits<double>::quiet_NaN();
+}
+
 void RunLog::step(const StepRecord& r) {
   const double tokens_per_s = static_cast<double>(config_.train.batch_tokens) / r.seconds;
-  const double mfu = tokens_per_s * flops_.causal / peak_flops_;
-  const double mfu_full = tokens_per_s * flops_.full / peak_flops_;
+  const double mfu = share_of_peak(tokens_per_s * flops_.causal);
+  const double mfu_full = share_of_peak(tokens_per_s * flops_.full);
   const double data_wait = r.wait_seconds / r.seconds;
   Json record = {{"step", r.step},       {"tokens", r.tokens},       {"loss", r.loss},
                  {"lr", r.lr},           {"grad_norm", r.grad_norm}, {"tokens_per_s", tokens_per_s},
@@ -34,15 +39,18 @@ void RunLog::step(const StepRecord& r) {
                  {"dropped", r.dropped}, {"padded", r.padded},       {"skipped", r.skipped}};
   if (r.verdict != Verdict::apply) record["skip_reason"] = name_of(r.verdict);
   metrics_.write(record);
-  if (tensorboard_)
-    tensorboard_->scalars(r.step, {{"train/loss", r.loss},
-                                   {"train/lr", r.lr},
-                                   {"train/grad_norm", r.grad_norm},
-                                   {"train/skipped", static_cast<double>(r.skipped)},
-                                   {"train/tokens", static_cast<double>(r.tokens)},
-                                   {"runtime/tokens_per_s", tokens_per_s},
-                                   {"runtime/mfu", mfu},
-                                   {"runtime/data_wait", data_wait}});
+  if (tensorboard_) {
+    std::vector<std::pair<std::string, double>> scalars = {
+        {"train/loss", r.loss},
+        {"train/lr", r.lr},
+        {"train/grad_norm", r.grad_norm},
+        {"train/skipped", static_cast<double>(r.skipped)},
+        {"train/tokens", static_cast<double>(r.tokens)},
+        {"runtime/tokens_per_s", tokens_per_s},
+        {"runtime/data_wait", data_wait}};
+    if (peak_flops_ > 0) scalars.emplace_back("runtime/mfu", mfu);
+    tensorboard_->scalars(r.step, scalars);
+  }
   seconds_ += r.seconds;
   wait_seconds_ += r.wait_seconds;
   ++steps_;
@@ -55,11 +63,12 @@ void RunLog::step_line(const StepRecord& r) {
       static_cast<double>(config_.train.steps - r.step) * seconds_ / static_cast<double>(steps_);
   const std::string total = fmt::format("{}", config_.train.steps);
   std::string text = fmt::format(
-      "step {:>{}}/{}  loss {:.4f}  lr {:.2e}  norm {:.3f}  {}tok/s  MFU {:.1f}%  wait {:.1f}%  "
+      "step {:>{}}/{}  loss {:.4f}  lr {:.2e}  norm {:.3f}  {}tok/s  MFU {}  wait {:.1f}%  "
       "ETA {}",
       r.step, total.size(), total, r.loss, r.lr, r.grad_norm, si_text(tokens_per_s),
-      100 * tokens_per_s * flops_.causal / peak_flops_, 100 * wait_seconds_ / seconds_,
-      duration_text(left));
+      peak_flops_ > 0 ? fmt::format("{:.1f}%", 100 * share_of_peak(tokens_per_s * flops_.causal))
+                      : "unknown",
+      100 * wait_seconds_ / seconds_, duration_text(left));
   if (r.skipped > 0) text += fmt::format("  skipped {}", r.skipped);
   line(text);
   seconds_ = wait_seconds_ = 0.0;

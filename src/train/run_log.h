@@ -33,7 +33,8 @@ struct StepRecord {
 
 class RunLog {
  public:
-  // Continues the logs of a run that stands at `step`. `peak_tflops` is what MFU is a share of.
+  // Continues the logs of a run that stands at `step`. `peak_tflops` is what MFU is a share of; 0:
+  // unknown, and so is MFU.
   RunLog(const std::filesystem::path& run, const Config& config, int64_t step, double peak_tflops);
 
   void line(const std::string& text);
@@ -44,6 +45,7 @@ class RunLog {
   void sync();
 
  private:
+  double share_of_peak(double flops) const;  // NaN where the peak is unknown
   void step_line(const StepRecord& record);
 
   Config config_;

@@ -26,22 +26,28 @@ Tokenizer load_tokenizer(const Config& config) {
   return Tokenizer::load(config.data.tokenizer);
 }
 
-void log_start(RunLog& log, const Config& config, Device& device, double peak_tflops,
+std::string device_text(Device& device, DType dtype) {
+  const std::string threads = fmt::format("{} threads", device.cpu().threads());
+  if (!device.is_cuda()) return "cpu, " + threads;
+  return fmt::format("cuda, {}, {}; cpu, {}", device.cuda().name(), name_of(dtype), threads);
+}
+
+void log_start(RunLog& log, const Config& config, Device& device, const Peak& peak,
                bool evaluates) {
   for (const std::string& line : describe(config)) log.line(line);
-  log.line(fmt::format("{:<16}cpu, {} threads", "device", device.cpu().threads()));
-  log.line(fmt::format("{:<16}{:.3g} TFLOP/s for MFU ({})", "peak", peak_tflops,
-                       config.log.peak_tflops > 0 ? "log.peak_tflops"
-                                                  : "fp32 matrix product measured here just now"));
+  log.line(fmt::format("{:<16}{}", "device", device_text(device, config.train.dtype)));
+  log.line(peak.tflops > 0
+               ? fmt::format("{:<16}{:.3g} TFLOP/s for MFU ({})", "peak", peak.tflops, peak.source)
+               : fmt::format("{:<16}unknown: {}", "peak", peak.source));
   if (!evaluates) log.line(fmt::format("{:<16}none: data.valid is empty", "evaluation"));
 }
 
 // From a trainer that is ready to the end of the run.
 void run_trainer(const TrainRequest& request, const Config& config, Trainer& trainer,
                  Device& device, const std::vector<std::string>& notes) {
-  const double peak =
-      config.log.peak_tflops > 0 ? config.log.peak_tflops : measure_peak_tflops(device);
-  RunLog log(request.run, config, trainer.state().step, peak);
+  const Peak peak = config.log.peak_tflops > 0 ? Peak{config.log.peak_tflops, "log.peak_tflops"}
+                                               : peak_of(device, config.train.dtype);
+  RunLog log(request.run, config, trainer.state().step, peak.tflops);
   log_start(log, config, device, peak, trainer.evaluates());
   for (const std::string& note : notes) log.line(note);
   const StopSignal stop;

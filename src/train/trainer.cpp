@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "kernels/common/check.h"
 #include "src/model/parameters.h"
@@ -14,10 +13,10 @@ namespace midfill {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = PendingStep::Clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+double seconds_between(Clock::time_point start, Clock::time_point end) {
+  return std::chrono::duration<double>(end - start).count();
 }
 
 std::unique_ptr<SampleStream> open_stream(const Config& config, const Tokenizer& tokenizer) {
@@ -36,10 +35,14 @@ Trainer::Trainer(const Config& config, const Tokenizer& tokenizer, Device& devic
       stream_(open_stream(config, tokenizer)),
       model_(config.model, training_options(config), device),
       optimizer_(config.optim, model_),
-      guard_(config.train) {
+      guard_(config.train),
+      device_judges_(config.train.on_nonfinite == OnNonFinite::skip &&
+                     config.train.spike_zscore == 0),
+      late_records_(device_judges_ && device.is_cuda()) {
   if (!config.data.valid.empty()) evaluator_.emplace(config, tokenizer, streams_for(config.fim));
   initialize(model_, config.seed);
-  losses_.resize(static_cast<size_t>(training_options(config).max_batch) * config.model.n_ctx);
+  for (int i = 0; i < (late_records_ ? 2 : 1); ++i)
+    slots_.emplace_back(samples_per_step(config), config.model.n_ctx, device);
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
@@ -53,7 +56,7 @@ bool Trainer::run(const std::filesystem::path& directory, RunLog& log, const Sto
   if (state_.step > 0 && due(config_.eval.every) && !log.has_evaluation(state_.step)) evaluate(log);
   try {
     Loader loader(*stream_, samples_per_step(config_), state_.step);
-    while (state_.step < config_.train.steps && !stop.requested()) {
+    while (last_enqueued() < config_.train.steps && !stop.requested()) {
       step(loader, log);
       if (stop.requested()) break;
       if (due(config_.eval.every)) evaluate(log);
@@ -70,100 +73,134 @@ bool Trainer::run(const std::filesystem::path& directory, RunLog& log, const Sto
   return false;
 }
 
-StepRecord Trainer::step(Loader& loader, RunLog& log) {
-  const auto start = Clock::now();
-  StepRecord record;
-  record.step = state_.step + 1;
-  record.lr = learning_rate(config_.optim, record.step, config_.train.steps);
+std::optional<StepRecord> Trainer::step(Loader& loader, RunLog& log) {
+  PendingStep& step = take_batch(loader);
+  enqueue_gradients(step);
+  if (device_judges_)
+    optimizer_.enqueue_update(step.record.lr, step.total_weight());
+  else
+    optimizer_.enqueue_norm();  // the update follows in finish_step()
+  step.enqueue_report(optimizer_);
+  ++under_way_;
 
-  const SampleBatch& batch = loader.next();
-  record.wait_seconds = seconds_since(start);
-
-  record.loss = forward_backward(batch) / batch.total_weight;
-  record.grad_norm = optimizer_.grad_norm(batch.total_weight);
-  record.verdict = guard_.judge(record.loss, record.grad_norm);
-
-  if (record.verdict == Verdict::nonfinite && config_.train.on_nonfinite == OnNonFinite::stop) {
-    report_skip(record, batch, log);
-    fail("step {}: loss or gradient norm is not finite and train.on_nonfinite is \"stop\"",
-         record.step);
-  }
-  if (record.verdict == Verdict::apply) {
-    optimizer_.update(record.lr, record.grad_norm, batch.total_weight);
-    guard_.accept(record.loss, record.grad_norm);
-    state_.skipped_in_row = 0;
-  } else {
-    ++state_.skipped;
-    ++state_.skipped_in_row;
-    report_skip(record, batch, log);
-  }
-
-  state_.step = record.step;
-  state_.tokens += config_.train.batch_tokens;
-  state_.updates = optimizer_.updates();
-  record.tokens = state_.tokens;
-  record.skipped = state_.skipped;
-  record.dropped = batch.stats.dropped;
-  record.padded = batch.stats.padded;
-  record.seconds = seconds_since(start);
-  log.step(record);
+  const bool wait = !late_records_ || last_enqueued() == config_.train.steps;
+  std::optional<StepRecord> record;
+  while (under_way_ > (wait ? 0 : 1)) record = finish_step(log);
   require(state_.skipped_in_row < config_.train.max_skips,
-          "step {}: {} updates in a row were skipped (train.max_skips)", record.step,
+          "step {}: {} updates in a row were skipped (train.max_skips)", state_.step,
           state_.skipped_in_row);
   return record;
 }
 
-// Sums gradients over the step's micro-batches; gives the sum of weight * loss.
-double Trainer::forward_backward(const SampleBatch& batch) {
-  model_.zero_grads();
-  bad_samples_.clear();
-  double sum = 0.0;
-  const int64_t at_once = training_options(config_).max_batch;
-  for (int64_t row = 0; row < batch.rows; row += at_once) {
-    const int64_t rows = std::min(at_once, batch.rows - row);
-    const std::span losses(losses_.data(), static_cast<size_t>(rows * batch.n_ctx));
-    const double part = model_.forward_backward(rows_of(batch, row, rows), losses);
-    sum += part;
-    if (std::isfinite(part)) continue;
-    for (int64_t r = 0; r < rows; ++r) {
-      const auto of_row =
-          losses.subspan(static_cast<size_t>(r * batch.n_ctx), static_cast<size_t>(batch.n_ctx));
-      if (!std::all_of(of_row.begin(), of_row.end(), [](float x) { return std::isfinite(x); }))
-        bad_samples_.push_back(batch.first_sample + row + r);
-    }
-  }
-  return sum;
+// The next step with its batch, learning rate and the time it took to get the batch.
+PendingStep& Trainer::take_batch(Loader& loader) {
+  const auto start = Clock::now();
+  const SampleBatch& batch = loader.next();
+  const double wait_seconds = seconds_between(start, Clock::now());
+
+  const int64_t number = last_enqueued() + 1;
+  PendingStep& step = slot_of(number);
+  step.begin(batch);
+  step.start = start;
+  step.record = {.step = number,
+                 .lr = learning_rate(config_.optim, number, config_.train.steps),
+                 .dropped = batch.stats.dropped,
+                 .padded = batch.stats.padded};
+  // The wait belongs to the step whose time it is part of.
+  (under_way_ > 0 ? slot_of(number - 1) : step).record.wait_seconds += wait_seconds;
+  return step;
 }
 
-void Trainer::report_skip(const StepRecord& r, const SampleBatch& batch, RunLog& log) const {
+// Sums gradients over the step's micro-batches.
+void Trainer::enqueue_gradients(PendingStep& step) {
+  model_.zero_grads();
+  const int64_t at_once = training_options(config_).max_batch;
+  for (int64_t row = 0; row < step.rows(); row += at_once) {
+    const Batch part = step.batch(row, std::min(row + at_once, step.rows()));
+    model_.enqueue_forward_backward(part, step.losses(row));
+  }
+}
+
+// Waits for the oldest step under way and makes it part of the run.
+StepRecord Trainer::finish_step(RunLog& log) {
+  PendingStep& step = slot_of(state_.step + 1);
+  --under_way_;
+  step.wait();
+  StepRecord& record = step.record;
+  record.loss = step.loss_sum(training_options(config_).max_batch) / step.total_weight();
+  record.grad_norm = step.grad_norm();
+  record.verdict = judge(step);
+
+  if (record.verdict == Verdict::nonfinite && config_.train.on_nonfinite == OnNonFinite::stop) {
+    report_skip(step, log);
+    fail("step {}: loss or gradient norm is not finite and train.on_nonfinite is \"stop\"",
+         record.step);
+  }
+  if (record.verdict == Verdict::apply) {
+    if (!device_judges_) optimizer_.enqueue_adamw(record.lr, step.total_weight());
+    guard_.accept(record.loss, record.grad_norm);
+    ++state_.updates;
+    state_.skipped_in_row = 0;
+  } else {
+    ++state_.skipped;
+    ++state_.skipped_in_row;
+    report_skip(step, log);
+  }
+
+  state_.step = record.step;
+  state_.tokens += config_.train.batch_tokens;
+  record.tokens = state_.tokens;
+  record.skipped = state_.skipped;
+  const auto now = Clock::now();
+  record.seconds = seconds_between(std::max(step.start, last_finish_), now);
+  last_finish_ = now;
+  log.step(record);
+  return record;
+}
+
+Verdict Trainer::judge(const PendingStep& step) const {
+  if (!device_judges_) return guard_.judge(step.record.loss, step.record.grad_norm);
+  return step.updates() > state_.updates ? Verdict::apply : Verdict::nonfinite;
+}
+
+void Trainer::drain(RunLog& log) {
+  while (under_way_ > 0) finish_step(log);
+}
+
+void Trainer::report_skip(const PendingStep& step, RunLog& log) const {
+  const StepRecord& r = step.record;
+  const std::vector<int64_t> bad_samples = step.nonfinite_samples();
   std::string why;
   if (r.verdict == Verdict::spike)
     why = fmt::format(" ({:.1f} and {:.1f} standard deviations above the last {} updates)",
                       guard_.loss_zscore(r.loss), guard_.norm_zscore(r.grad_norm),
                       config_.train.spike_window);
-  if (!bad_samples_.empty())
+  if (!bad_samples.empty())
     why = fmt::format(
-        ", not finite in sample{} {}{}", bad_samples_.size() > 1 ? "s" : "",
-        fmt::join(bad_samples_.begin(),
-                  bad_samples_.begin() + std::min<int64_t>(8, std::ssize(bad_samples_)), ", "),
-        bad_samples_.size() > 8 ? ", ..." : "");
+        ", not finite in sample{} {}{}", bad_samples.size() > 1 ? "s" : "",
+        fmt::join(bad_samples.begin(),
+                  bad_samples.begin() + std::min<int64_t>(8, std::ssize(bad_samples)), ", "),
+        bad_samples.size() > 8 ? ", ..." : "");
   log.line(fmt::format(
       "step {}: loss {:.6g}, gradient norm {:.6g}{}; samples {}..{}; update not applied", r.step,
-      r.loss, r.grad_norm, why, batch.first_sample, batch.first_sample + batch.rows - 1));
+      r.loss, r.grad_norm, why, step.first_sample(), step.first_sample() + step.rows() - 1));
 }
 
 bool Trainer::due(int64_t every) const {
-  return state_.step == config_.train.steps || (every > 0 && state_.step % every == 0);
+  const int64_t step = last_enqueued();
+  return step == config_.train.steps || (every > 0 && step % every == 0);
 }
 
 void Trainer::evaluate(RunLog& log) {
   if (!evaluator_) return;
+  drain(log);
   log.evaluation(
       state_.step, state_.tokens,
       evaluator_->run(model_, config_.eval.samples, training_options(config_).max_batch));
 }
 
 void Trainer::save(const std::filesystem::path& directory, RunLog& log) {
+  drain(log);
   if (state_.step == saved_step_) return;
   const auto start = Clock::now();
   log.sync();
@@ -173,7 +210,7 @@ void Trainer::save(const std::filesystem::path& directory, RunLog& log) {
   prune_checkpoints(directory, config_.checkpoint.keep_last, config_.checkpoint.keep_every);
   saved_step_ = state_.step;
   log.line(fmt::format("checkpoint after step {} saved in {} ({:.1f}s)", state_.step,
-                       directory.string(), seconds_since(start)));
+                       directory.string(), seconds_between(start, Clock::now())));
 }
 
 }  // namespace midfill

@@ -1,4 +1,5 @@
-// The training loop.
+// The training loop. Nothing in it waits for the device but finish_step(): a step is enqueued whole
+// and its numbers are read when they are there. docs/training.md describes it.
 #pragma once
 
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include "src/model/gpt.h"
 #include "src/optim/optimizer.h"
 #include "src/tokenizer/tokenizer.h"
+#include "src/train/pending_step.h"
 #include "src/train/run_log.h"
 #include "src/train/spike_guard.h"
 #include "src/train/stop_signal.h"
@@ -33,11 +35,18 @@ class Trainer {
   // it returns. True where the run is complete. The caller holds the run's lock.
   bool run(const std::filesystem::path& directory, RunLog& log, const StopSignal& stop);
 
-  // One step on the loader's next batch. Throws Error, with weights, moments and state as before
-  // the step, where the update is not finite and the configuration says stop; and, after the step,
-  // where max_skips updates in a row were skipped.
-  StepRecord step(Loader& loader, RunLog& log);
+  // Enqueues one step on the loader's next batch and returns the record of the newest step that is
+  // complete: this one; or, where records are late, the one before, and nothing at the first step.
+  // Throws Error, with weights, moments and state as before the step, where the update is not
+  // finite and the configuration says stop; and where the last max_skips updates whose records are
+  // there were skipped.
+  std::optional<StepRecord> step(Loader& loader, RunLog& log);
 
+  // Waits for the steps that are under way and logs them: then weights, moments and state are those
+  // after the same step. Evaluations and checkpoints begin with this.
+  void drain(RunLog& log);
+
+  // Of the last step whose record is there.
   const TrainState& state() const { return state_; }
   Gpt& model() { return model_; }
   const Optimizer& optimizer() const { return optimizer_; }
@@ -45,9 +54,14 @@ class Trainer {
   bool evaluates() const { return evaluator_.has_value(); }
 
  private:
+  PendingStep& take_batch(Loader& loader);
+  void enqueue_gradients(PendingStep& step);
+  StepRecord finish_step(RunLog& log);
+  Verdict judge(const PendingStep& step) const;
+  void report_skip(const PendingStep& step, RunLog& log) const;
+  PendingStep& slot_of(int64_t step) { return slots_[static_cast<size_t>(step) % slots_.size()]; }
+  int64_t last_enqueued() const { return state_.step + under_way_; }
   bool due(int64_t every) const;
-  double forward_backward(const SampleBatch& batch);
-  void report_skip(const StepRecord& record, const SampleBatch& batch, RunLog& log) const;
   void evaluate(RunLog& log);
   void save(const std::filesystem::path& directory, RunLog& log);
 
@@ -59,8 +73,12 @@ class Trainer {
   Optimizer optimizer_;
   SpikeGuard guard_;
   TrainState state_;
-  std::vector<float> losses_;         // of the tokens of one micro-batch
-  std::vector<int64_t> bad_samples_;  // of this step, with a loss that is not finite
+  // With train.on_nonfinite "skip" and no spike guard the device alone can decide whether an update
+  // is applied, and the step's record may wait until the next step is enqueued.
+  bool device_judges_, late_records_;
+  std::vector<PendingStep> slots_;
+  int64_t under_way_ = 0;  // steps enqueued whose records are not there yet
+  PendingStep::Clock::time_point last_finish_;
   int64_t saved_step_ = 0;
 };
 

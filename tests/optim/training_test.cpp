@@ -36,7 +36,7 @@ std::vector<double> train(const ModelConfig& config, int steps, uint64_t differe
     OwnedBatch batch(100 + step % different, 4, config.n_ctx, config.vocab_size);
     model.zero_grads();
     losses.push_back(model.forward_backward(batch.view(), token_losses) / total_weight);
-    optimizer.update(lr, optimizer.grad_norm(total_weight), total_weight);
+    optimizer.enqueue_update(lr, total_weight);
   }
   if (weights)
     weights->assign(model.params().as<float>(),

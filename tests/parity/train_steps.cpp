@@ -70,7 +70,7 @@ void run(char** arguments) {
       total = 1.0;  // write() has divided
       first = false;
     }
-    optimizer.update(step["lr"], optimizer.grad_norm(total), total);
+    optimizer.enqueue_update(step["lr"], total);
   }
   write(arguments[4], model, model.params(), 1.0);
 }

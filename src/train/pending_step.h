@@ -1,0 +1,58 @@
+// A step between the moment when all of its work is enqueued and its record.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/common/device.h"
+#include "kernels/common/tensor.h"
+#include "src/data/loader.h"
+#include "src/model/gpt.h"
+#include "src/optim/optimizer.h"
+#include "src/train/run_log.h"
+
+namespace midfill {
+
+// Owns the host memory that a step of (rows, n_ctx) tokens reads and writes on its way through the
+// device, so that the next step can be prepared meanwhile: the batch, the losses, and what the
+// optimizer reports.
+class PendingStep {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  PendingStep(int64_t rows, int64_t n_ctx, Device& device);
+
+  // Copies the batch. The step before that used this object must be complete.
+  void begin(const SampleBatch& batch);
+  int64_t rows() const { return ids_.dim(0); }
+  double total_weight() const { return total_weight_; }
+  int64_t first_sample() const { return first_sample_; }
+  Batch batch(int64_t begin, int64_t end) const;  // rows [begin, end)
+  float* losses(int64_t row);                     // of its tokens, for the model to fill
+
+  // After all work of the step: the copies of what the optimizer knows, and the point to wait for.
+  void enqueue_report(const Optimizer& optimizer);
+  void wait() { done_.wait(); }
+
+  // What there is after wait().
+  //   Sum of weight * loss in double: within each micro-batch of `at_once` rows, then over these.
+  double loss_sum(int64_t at_once) const;
+  double grad_norm() const;  // of the mean gradient
+  int64_t updates() const;   // applied so far, this step's included where the device applied it
+  std::vector<int64_t> nonfinite_samples() const;  // with a loss that is not finite
+
+  StepRecord record;  // filled by the trainer
+  Clock::time_point start;
+
+ private:
+  Device* device_;
+  Buffer memory_;
+  Tensor ids_, targets_, weights_, losses_;  // (rows, n_ctx)
+  Tensor sum_squares_, updates_;             // (1) f64, (1) i32
+  int64_t first_sample_ = 0;
+  double total_weight_ = 0.0;
+  Event done_;
+};
+
+}  // namespace midfill
