@@ -22,6 +22,7 @@ struct RotaryTables {
   double base = 10000.0;
   void check() const;
   void run(Cpu& cpu) const;
+  void run(Cuda& cuda) const;
 };
 
 // Causal self-attention over packed projections, per head:
@@ -29,12 +30,12 @@ struct RotaryTables {
 // shapes   out (B,T,NH,HS)   lse (B,NH,T)   qkv (B,T,NH,3,HS)
 // dtypes   f32, or bf16 on cuda (all the same); lse and rotary tables always f32
 // layout   contiguous; qkv holds q, k, v of one head side by side, as GPT-NeoX checkpoints do. Any
-//          T >= 1, any HS.
+//          T >= 1; any HS on the CPU, on cuda in f32 multiples of 8 up to 128
 // writes   out, lse overwritten; out must not overlap qkv
 //          lse[b,h,t] = log sum_j exp(scale * score), natural log
 // numerics online softmax over blocks of keys, so that no T x T matrix exists; bit-identical at
-//          any thread count; a NaN reaches all that depends on it, and may reach earlier queries
-//          of its tile of 64
+//          any thread count, on cuda from run to run; a NaN reaches all that depends on it, and may
+//          reach earlier queries of its tile of 64
 // accuracy vs double: 5e-6 of the largest |v| (out), 5e-6 absolute + relative (lse)
 // cost     2*B*NH*T*T*HS FLOP (causal half); compute bound
 // source   Dao et al., "FlashAttention", 2022; Dao, "FlashAttention-2", 2023
@@ -44,6 +45,7 @@ struct AttentionForward {
   Rotary position;  // in
   void check() const;
   void run(Cpu& cpu) const;
+  void run(Cuda& cuda) const;
 };
 
 // Gradient of the packed projections, before the rotation (dq and dk are turned back inside).
@@ -51,15 +53,16 @@ struct AttentionForward {
 // dtypes   f32, or bf16 on cuda (all the same); lse and rotary tables always f32
 // writes   dqkv overwritten; must not overlap qkv, out or dout
 // numerics scores are recomputed from q, k and lse; no atomics: bit-identical run to run at a given
-//          thread count
+//          thread count, and on cuda
 // accuracy vs double: 2e-5 of the tensor's largest magnitude
-// cost     5*B*NH*T*T*HS FLOP (causal half); compute bound
+// cost     5*B*NH*T*T*HS FLOP (causal half), 7 on cuda in f32; compute bound
 struct AttentionBackward {
   Tensor dqkv;                 // out
   Tensor dout, out, lse, qkv;  // in
   Rotary position;             // in
   void check() const;
   void run(Cpu& cpu) const;
+  void run(Cuda& cuda) const;
 };
 
 // Attention of T new positions [start, start + T) over a KV cache: rotates the new q and k, appends
@@ -67,10 +70,13 @@ struct AttentionBackward {
 // T > 1 a prefill.
 // shapes   out (B,T,NH,HS)   k_cache, v_cache (B,NH,Tmax,HS)   qkv (B,T,NH,3,HS)
 // dtypes   f32, or bf16 on cuda (all the same); rotary tables always f32
+// layout   contiguous; any HS on the CPU, on cuda multiples of 8 up to 128
 // writes   out overwritten; rows [start, start + T) of the caches overwritten, later rows neither
 //          read nor written; start + T <= Tmax
-// numerics as AttentionForward; keys are cached after rotation
-// accuracy vs AttentionForward over the whole sequence: 1e-5 of the largest |v|
+// numerics as AttentionForward; keys are cached after rotation, in the dtype of the cache. On cuda
+//          at T = 1 the keys are summed in chunks of 128, whatever the number of multiprocessors
+// accuracy vs AttentionForward over the whole sequence: 1e-5 of the largest |v|; bf16: twice the
+//          error of rounding the operands
 // cost     reads 2*B*NH*(start+T)*HS cached elements; memory bound at T = 1
 struct AttentionDecode {
   Tensor out;               // out
@@ -80,6 +86,7 @@ struct AttentionDecode {
   int64_t start = 0;
   void check() const;
   void run(Cpu& cpu) const;
+  void run(Cuda& cuda) const;
 };
 
 }  // namespace midfill

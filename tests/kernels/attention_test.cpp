@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "tests/support/numerics.h"
 #include "tests/support/op_device.h"
@@ -121,14 +122,22 @@ struct Attention {
 };
 
 // Heads that fill a vector, fall short of one and stretch over several; no, partial and full
-// rotation; one row, rows around the edge of a tile (64); fewer heads than threads (split) and
-// more.
+// rotation; one row, rows around the edge of a tile (64, and 32 on cuda); fewer heads than threads
+// (split) and more.
 const Shape kShapes[] = {{1, 1, 1, 1, 0},    {1, 1, 1, 8, 8},       {2, 7, 3, 8, 2},
                          {1, 63, 2, 20, 20}, {1, 64, 2, 64, 16},    {1, 65, 1, 64, 64},
                          {3, 66, 1, 80, 20}, {1, 129, 1, 128, 128}, {1, 200, 1, 32, 0},
-                         {2, 130, 5, 16, 8}, {1, 257, 3, 64, 16}};
+                         {2, 66, 5, 16, 8},  {1, 257, 1, 64, 16},   {1, 1, 2, 128, 32},
+                         {2, 17, 1, 128, 8}, {1, 17, 3, 96, 24},    {1, 130, 1, 96, 96},
+                         {2, 33, 2, 32, 8},  {1, 130, 3, 32, 32}};
 
-class AttentionShapes : public testing::TestWithParam<Shape> {};
+class AttentionShapes : public testing::TestWithParam<Shape> {
+ protected:
+  void SetUp() override {
+    if (test::on_cuda() && GetParam().HS % 8 != 0)
+      GTEST_SKIP() << "cuda has head sizes that are multiples of 8";
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionShapes, testing::ValuesIn(kShapes),
                          testing::PrintToStringParamName());
 
@@ -214,19 +223,26 @@ TEST_P(AttentionShapes, BackwardAgreesEverywhere) {
 }
 
 TEST_P(AttentionShapes, RepeatsBitForBit) {
-  for (int threads : {1, 2, 3}) {
-    Attention first(GetParam(), threads), second(GetParam(), threads);
-    for (Attention* a : {&first, &second}) {
-      a->device.run(a->forward_op());
-      a->device.run(a->backward_op());
+  const auto run = [](Attention& a) {
+    a.device.run(a.forward_op());
+    a.device.run(a.backward_op());
+  };
+  std::optional<Attention> first;  // of this thread count; on cuda, of the first way
+  test::for_each_way([&](int threads) {
+    if (!first || !test::on_cuda()) {
+      run(first.emplace(GetParam(), threads));
+      if (test::on_cuda()) return;
     }
-    EXPECT_TRUE(same_bits(first.out, second.out));
-    EXPECT_TRUE(same_bits(first.lse, second.lse));
-    EXPECT_TRUE(same_bits(first.dqkv, second.dqkv));
-  }
+    Attention again(GetParam(), threads);
+    run(again);
+    EXPECT_TRUE(same_bits(first->out, again.out));
+    EXPECT_TRUE(same_bits(first->lse, again.lse));
+    EXPECT_TRUE(same_bits(first->dqkv, again.dqkv));
+  });
 }
 
 TEST_P(AttentionShapes, ThreadsChangeOnlyTheOrderOfSums) {
+  if (test::on_cuda()) GTEST_SKIP() << "the threads are those of the host";
   Attention one(GetParam(), 1), three(GetParam(), 3);
   for (Attention* a : {&one, &three}) {
     a->device.run(a->forward_op());
@@ -276,6 +292,158 @@ TEST_P(AttentionShapes, DecodeIsForward) {
     for (int64_t i = s.T * s.HS; i < Tmax * s.HS; ++i)
       EXPECT_TRUE(std::isnan(keys[head * Tmax * s.HS + i]) &&
                   std::isnan(values[head * Tmax * s.HS + i]));
+}
+
+// T new positions after `start` cached ones, random, with room behind them that holds NaN.
+struct Decoding {
+  int64_t B, NH, HS, R, start, T, Tmax = start + T + 3;
+  std::vector<float> cos, sin;
+  std::vector<float> keys = random_floats(B * NH * Tmax * HS, 3);
+  std::vector<float> values = random_floats(B * NH * Tmax * HS, 4);
+  std::vector<float> qkv = random_floats(B * T * NH * 3 * HS, 5);
+  std::vector<float> out = poisoned(B * T * NH * HS);
+
+  Decoding(int64_t b, int64_t nh, int64_t hs, int64_t r, int64_t from, int64_t n)
+      : B(b), NH(nh), HS(hs), R(r), start(from), T(n), cos(Tmax * R / 2), sin(cos.size()) {
+    Device("cpu", 1).run(RotaryTables{.cos = table(cos), .sin = table(sin)});
+    for (int64_t head = 0; head < B * NH; ++head)
+      for (int64_t i = start * HS; i < Tmax * HS; ++i)
+        keys[head * Tmax * HS + i] = values[head * Tmax * HS + i] = std::nanf("");
+  }
+
+  Tensor table(const std::vector<float>& v) const { return Tensor::of(v.data(), {Tmax, R / 2}); }
+  AttentionDecode op() const {
+    const auto cache = [&](const std::vector<float>& v) {
+      return Tensor::of(v.data(), {B, NH, Tmax, HS});
+    };
+    return {.out = Tensor::of(out.data(), {B, T, NH, HS}),
+            .k_cache = cache(keys),
+            .v_cache = cache(values),
+            .qkv = Tensor::of(qkv.data(), {B, T, NH, 3, HS}),
+            .position = {table(cos), table(sin)},
+            .start = start};
+  }
+
+  // q or k (part 0, 1) of a new position, turned.
+  std::vector<double> turned(int64_t b, int64_t t, int64_t h, int64_t part) const {
+    const float* x = qkv.data() + (((b * T + t) * NH + h) * 3 + part) * HS;
+    std::vector<double> y(x, x + HS);
+    for (int64_t i = 0; i < R / 2; ++i) {
+      const double angle = static_cast<double>(start + t) * std::pow(10000.0, -2.0 * i / R);
+      y[i] = x[i] * std::cos(angle) - x[i + R / 2] * std::sin(angle);
+      y[i + R / 2] = x[i + R / 2] * std::cos(angle) + x[i] * std::sin(angle);
+    }
+    return y;
+  }
+
+  // The definition, in double, over the caches as the op left them.
+  std::vector<double> expected() const {
+    std::vector<double> y(out.size());
+    for (int64_t b = 0; b < B; ++b)
+      for (int64_t t = 0; t < T; ++t)
+        for (int64_t h = 0; h < NH; ++h) {
+          const std::vector<double> q = turned(b, t, h, 0);
+          const int64_t first = (b * NH + h) * Tmax * HS;
+          std::vector<double> weights(start + t + 1, 0.0);
+          double total = 0.0;
+          for (size_t j = 0; j < weights.size(); ++j) {
+            for (int64_t d = 0; d < HS; ++d) weights[j] += q[d] * keys[first + j * HS + d];
+            weights[j] = std::exp(weights[j] / std::sqrt(static_cast<double>(HS)));
+            total += weights[j];
+          }
+          for (size_t j = 0; j < weights.size(); ++j)
+            for (int64_t d = 0; d < HS; ++d)
+              y[((b * T + t) * NH + h) * HS + d] += weights[j] / total * values[first + j * HS + d];
+        }
+    return y;
+  }
+};
+
+// Lengths around the 128 keys that a block of cuda takes; pieces that begin and end inside tiles.
+const auto kDecodings = [] {
+  std::vector<Decoding> all;
+  for (int64_t start : {0, 1, 127, 128, 129, 383, 500}) all.emplace_back(1, 3, 64, 16, start, 1);
+  for (int64_t HS : {8, 32, 96, 128}) all.emplace_back(2, 2, HS, HS / 4 * 2, 150, 1);
+  for (int64_t start : {0, 1, 31, 64, 100}) all.emplace_back(1, 2, 32, 8, start, 37);
+  for (int64_t HS : {8, 64, 96, 128}) all.emplace_back(2, 1, HS, HS, 45, 70);
+  return all;
+};
+
+TEST(Attention, DecodeIsTheDefinition) {
+  for (Decoding& d : kDecodings()) {
+    SCOPED_TRACE(fmt::format("HS {}, {} after {}", d.HS, d.T, d.start));
+    const std::vector<float> old_keys = d.keys;
+    test::OpDevice(2).run(d.op());
+    for (int64_t b = 0; b < d.B; ++b)
+      for (int64_t h = 0; h < d.NH; ++h) {
+        const int64_t first = (b * d.NH + h) * d.Tmax * d.HS, begin = first + d.start * d.HS;
+        const std::span<const float> keys(d.keys), values(d.values), before(old_keys);
+        EXPECT_TRUE(
+            same_bits(keys.subspan(first, d.start * d.HS), before.subspan(first, d.start * d.HS)));
+        for (int64_t t = 0; t < d.T; ++t) {
+          EXPECT_TRUE(all_near(keys.subspan(begin + t * d.HS, d.HS), d.turned(b, t, h, 1),
+                               {.absolute = 1e-6, .relative = 1e-6}));
+          EXPECT_TRUE(same_bits(values.subspan(begin + t * d.HS, d.HS),
+                                std::span<const float>(d.qkv).subspan(
+                                    (((b * d.T + t) * d.NH + h) * 3 + 2) * d.HS, d.HS)));
+        }
+        for (int64_t i = d.T * d.HS; i < (d.Tmax - d.start) * d.HS; ++i)
+          EXPECT_TRUE(std::isnan(keys[begin + i]) && std::isnan(values[begin + i]));
+      }
+    EXPECT_TRUE(all_near(d.out, d.expected(), {.absolute = 5e-6 * largest(to_double(d.qkv))}));
+  }
+}
+
+TEST(Attention, DecodeRepeatsBitForBit) {
+  for (const Decoding& d : kDecodings()) {
+    std::optional<std::vector<float>> first;
+    test::for_each_way([&](int threads) {
+      Decoding again = d;
+      test::OpDevice(threads).run(again.op());
+      if (!first) first = again.out;
+      EXPECT_TRUE(same_bits(*first, again.out)) << "HS " << d.HS << ", start " << d.start;
+    });
+  }
+}
+
+TEST(Attention, DecodeBf16) {
+  for (Decoding& d : kDecodings()) {
+    // A comparison wants numbers everywhere: the room behind the new positions goes.
+    for (auto* cache : {&d.keys, &d.values})
+      for (float& x : *cache) x = std::isnan(x) ? 0.5f : x;
+    EXPECT_TRUE(test::bf16_error_is_rounding(
+        d.op(),
+        {&AttentionDecode::out, &AttentionDecode::k_cache, &AttentionDecode::v_cache,
+         &AttentionDecode::qkv},
+        {&AttentionDecode::out, &AttentionDecode::k_cache, &AttentionDecode::v_cache}))
+        << "HS " << d.HS << ", " << d.T << " after " << d.start;
+  }
+}
+
+TEST(Attention, DecodePassesNotANumberOn) {
+  for (int64_t T : {1, 40})
+    for (bool in_values : {false, true}) {
+      Decoding d(1, 2, 32, 8, 200, T);
+      // A cached position of head 1.
+      (in_values ? d.values : d.keys)[(d.Tmax + 130) * 32 + 3] = std::nanf("");
+      test::OpDevice(2).run(d.op());
+      for (int64_t t = 0; t < T; ++t) {
+        EXPECT_FALSE(std::isnan(d.out[(t * 2 + 0) * 32 + 3])) << T << in_values;
+        EXPECT_TRUE(std::isnan(d.out[(t * 2 + 1) * 32 + 3])) << T << in_values;
+      }
+    }
+}
+
+TEST(Attention, HeadSizesThatCudaLacksAreRefused) {
+  if (!test::on_cuda()) GTEST_SKIP() << "the CPU has all head sizes";
+  Attention odd({1, 4, 2, 20, 0}), wide({1, 4, 1, 136, 0});
+  EXPECT_EQ(error_of([&] { odd.device.run(odd.forward_op()); }),
+            "AttentionForward on cuda: head size 20, expected a multiple of 8, at most 128");
+  EXPECT_EQ(error_of([&] { wide.device.run(wide.backward_op()); }),
+            "AttentionBackward on cuda: head size 136, expected a multiple of 8, at most 128");
+  Decoding step(1, 1, 20, 4, 3, 1);
+  EXPECT_EQ(error_of([&] { test::OpDevice(1).run(step.op()); }),
+            "AttentionDecode on cuda: head size 20, expected a multiple of 8, at most 128");
 }
 
 TEST(Attention, NotANumberReachesWhatDependsOnIt) {
