@@ -24,6 +24,9 @@ Cuda::Cuda() {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device), "cannot read the properties of the device");
   name_ = properties.name;
+  require(properties.major >= 8,
+          "device cuda: {} has compute capability {}.{}, expected 8.0 or later", name_,
+          properties.major, properties.minor);
   multiprocessors_ = properties.multiProcessorCount;
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cannot make a stream");

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <memory>
 #include <string_view>
 
 #include "kernels/common/gemm.h"
@@ -18,7 +19,7 @@ namespace midfill {
 
 namespace {
 
-constexpr int kTimedRuns = 5;
+constexpr int kTimedRuns = 6;
 // A later candidate must be faster by this much: the order of equals is the heuristic's.
 constexpr float kFaster = 0.99f;
 
@@ -66,12 +67,15 @@ Key key_of(const Gemm& g) {
           alignment_of(g.bias)};
 }
 
-// A product in cuBLASLt's words, its algorithm apart. `left` and `right` are its A and B: our b, a.
-struct Problem {
+// A product in cuBLASLt's words, and how it is done. `left` and `right` are its A and B: our b, a.
+// Stays where it is made: the manual does not say that its structs may be copied.
+struct Plan {
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t left, right, result;
+  cublasLtMatmulAlgo_t algorithm{};
+  GemmPlan info;
 
-  explicit Problem(const Gemm& g) {
+  explicit Plan(const Gemm& g) {
     check(cublasLtMatmulDescInit(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "operation", g);
     const auto set = [&](cublasLtMatmulDescAttributes_t attribute, auto value) {
       check(cublasLtMatmulDescSetAttribute(&operation, attribute, &value, sizeof(value)),
@@ -92,6 +96,8 @@ struct Problem {
     layout(right, g.a);
     layout(result, g.d);
   }
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
 
   // The one operand that is part of the operation.
   void set_bias(const Gemm& g) {
@@ -100,12 +106,6 @@ struct Problem {
                                          sizeof(bias)),
           "bias", g);
   }
-};
-
-struct Plan {
-  Problem problem;
-  cublasLtMatmulAlgo_t algorithm;
-  GemmPlan info;
 };
 
 bool autotune() {
@@ -159,22 +159,24 @@ class GemmPlans {
 
   Plan& plan_for(Cuda& cuda, const Gemm& gemm) {
     const Key key = key_of(gemm);
-    auto found = plans_.find(key);
-    if (found == plans_.end()) found = plans_.emplace(key, make_plan(cuda, gemm)).first;
-    return found->second;
+    const auto found = plans_.find(key);
+    if (found != plans_.end()) return *found->second;
+    auto plan = std::make_unique<Plan>(gemm);
+    choose_algorithm(cuda, gemm, *plan);
+    return *plans_.emplace(key, std::move(plan)).first->second;
   }
 
   void run(Cuda& cuda, const Gemm& gemm) {
     Plan& plan = plan_for(cuda, gemm);
-    if (gemm.bias) plan.problem.set_bias(gemm);
-    check(enqueue(cuda, gemm, plan.problem, plan.algorithm, gemm.d.data()), "cublasLtMatmul", gemm);
+    if (gemm.bias) plan.set_bias(gemm);
+    check(enqueue(cuda, gemm, plan, plan.algorithm, gemm.d.data()), "cublasLtMatmul", gemm);
   }
 
  private:
   using Candidates = std::array<cublasLtMatmulHeuristicResult_t, kGemmCandidates>;
 
   // To `d`, which stands for gemm.d, and for gemm.add where that is the same tensor.
-  cublasStatus_t enqueue(Cuda& cuda, const Gemm& gemm, Problem& p,
+  cublasStatus_t enqueue(Cuda& cuda, const Gemm& gemm, Plan& p,
                          const cublasLtMatmulAlgo_t& algorithm, void* d) {
     const float alpha = 1.0f, beta = gemm.add ? 1.0f : 0.0f;
     const void* add = gemm.add && gemm.add.data() != gemm.d.data() ? gemm.add.data() : d;
@@ -184,7 +186,7 @@ class GemmPlans {
   }
 
   // Best first, as the heuristic sees it. At least one.
-  int find_candidates(const Gemm& gemm, Problem& p, Candidates& candidates) {
+  int find_candidates(const Gemm& gemm, Plan& p, Candidates& candidates) {
     cublasLtMatmulPreferenceOpaque_t preference;
     check(cublasLtMatmulPreferenceInit(&preference), "preference", gemm);
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
@@ -214,54 +216,52 @@ class GemmPlans {
     return static_cast<int>(end - candidates.begin());
   }
 
-  Plan make_plan(Cuda& cuda, const Gemm& gemm) {
-    Plan plan{Problem(gemm), {}, {}};
+  void choose_algorithm(Cuda& cuda, const Gemm& gemm, Plan& plan) {
     Candidates candidates;
-    const int found = find_candidates(gemm, plan.problem, candidates);
+    const int found = find_candidates(gemm, plan, candidates);
     plan.algorithm = candidates[0].algo;
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     check(cudaStreamIsCapturing(stream_of(cuda), &capture), "stream", gemm);
-    if (found == 1 || !autotune() || capture != cudaStreamCaptureStatusNone) return plan;
+    if (found == 1 || !autotune() || capture != cudaStreamCaptureStatusNone) return;
 
     // Not through Cuda::allocate: a device that is full is no reason to stop.
     void* scratch = nullptr;
     if (cudaMalloc(&scratch, static_cast<size_t>(gemm.d.bytes())) != cudaSuccess) {
       cudaGetLastError();
-      return plan;
+      return;
     }
     const Buffer scratch_owner(scratch, static_cast<size_t>(gemm.d.bytes()),
                                [](void* p) { cudaFree(p); });
     plan.info.candidates = found;
     for (int i = 0; i < found; ++i) {
       const auto& algorithm = candidates[static_cast<size_t>(i)].algo;
-      const float ms = time(cuda, gemm, plan.problem, algorithm, scratch);
+      const float ms = time(cuda, gemm, plan, algorithm, scratch);
       if (i == 0) plan.info.first_ms = plan.info.ms = ms;
       if (!(ms < kFaster * plan.info.ms)) continue;
       plan.algorithm = algorithm;
       plan.info.ms = ms;
       plan.info.chosen = i;
     }
-    return plan;
   }
 
-  // Milliseconds, of the fastest of a few runs; infinite where cuBLASLt refuses the algorithm.
-  float time(Cuda& cuda, const Gemm& gemm, Problem& problem, const cublasLtMatmulAlgo_t& algorithm,
+  // Milliseconds, of the fastest of a few runs (never the first, which loads the kernel); infinite
+  // where cuBLASLt refuses the algorithm.
+  float time(Cuda& cuda, const Gemm& gemm, Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
              void* scratch) {
     constexpr float kNever = std::numeric_limits<float>::infinity();
     Stopwatch watch(gemm);
     float best = kNever;
-    for (int run = 0; run <= kTimedRuns; ++run) {
+    for (int run = 0; run < kTimedRuns; ++run) {
       watch.start(stream_of(cuda));
-      if (enqueue(cuda, gemm, problem, algorithm, scratch) != CUBLAS_STATUS_SUCCESS) return kNever;
-      const float ms = watch.stop(stream_of(cuda));
-      if (run > 0) best = std::min(best, ms);  // the first run loads the kernel
+      if (enqueue(cuda, gemm, plan, algorithm, scratch) != CUBLAS_STATUS_SUCCESS) return kNever;
+      best = std::min(best, watch.stop(stream_of(cuda)));
     }
     return best;
   }
 
   Buffer workspace_;
   cublasLtHandle_t handle_ = nullptr;
-  std::map<Key, Plan> plans_;
+  std::map<Key, std::unique_ptr<Plan>> plans_;
 };
 
 void Gemm::run(Cuda& cuda) const {
