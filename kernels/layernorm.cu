@@ -70,10 +70,15 @@ __device__ __forceinline__ void scale_and_shift(T* y, const float (&xhat)[8], co
   store8(y, by);
 }
 
+// Blocks a multiprocessor that leave registers for the row (kVectors * 2 * sizeof(T) of them) and
+// the rest. Without the number, ptxas aims at more blocks and spills.
+template <typename T, int kVectors>
+constexpr int kForwardBlocks = kVectors * 2 * sizeof(T) <= 80 ? 4 : 2;
+
 // One row a warp. kVectors vectors of 8 columns a lane hold a row of up to kVectors * 256; with
 // kVectors = 0 a row of any length is read three times, twice of them from L1 or L2.
 template <typename T, int kVectors>
-__global__ void __launch_bounds__(kForwardWarps * 32)
+__global__ void __launch_bounds__(kForwardWarps * 32, kForwardBlocks<T, kVectors>)
     forward_rows(T* y, T* y2, float* mean, float* rstd, const T* __restrict__ x,
                  const T* __restrict__ gamma, const T* __restrict__ beta,
                  const T* __restrict__ gamma2, const T* __restrict__ beta2, int64_t N, int C,
