@@ -6,11 +6,11 @@
 namespace midfill {
 
 // out = sum of x^2.
-// shapes   out (1)   x any
+// shapes   out (1)   x any; on cuda it begins at a multiple of 16 bytes
 // dtypes   out f64, x f32
 // writes   out overwritten
-// numerics blocks of 4096 elements summed in f64, then in ascending order: bit-identical whatever
-//          the thread count; NaN or inf in x gives a non-finite out
+// numerics blocks of a fixed size summed in f64, then the blocks in a fixed order: bit-identical
+//          whatever the thread count or GPU; NaN or inf in x gives a non-finite out
 // accuracy vs double: 1e-12 relative
 // cost     reads n elements; memory bound
 struct SquaredNorm {
@@ -18,6 +18,7 @@ struct SquaredNorm {
   Tensor x;    // in
   void check() const;
   void run(Cpu& cpu) const;
+  void run(Cuda& cuda) const;
 };
 
 }  // namespace midfill

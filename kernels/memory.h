@@ -23,4 +23,14 @@ struct Copy {
   void run(Cuda& cuda) const;
 };
 
+// y = x, one of them f32 and the other bf16, same shape; to bf16 rounded to nearest even, any NaN
+// to a NaN. y overwritten; must not overlap x. On cuda both begin at a multiple of 16 bytes.
+struct Cast {
+  Tensor y;  // out
+  Tensor x;  // in
+  void check() const;
+  void run(Cpu& cpu) const;
+  void run(Cuda& cuda) const;
+};
+
 }  // namespace midfill

@@ -33,20 +33,22 @@ void Optimizer::enqueue_norm() {
 
 void Optimizer::enqueue_adamw(double lr, double total_weight) {
   require(total_weight > 0.0, "update: total weight is {}, expected more than 0", total_weight);
-  const double norm = std::sqrt(*sum_squares_.as<double>()) / total_weight;
-  if (!std::isfinite(norm)) return;
-  const double clip = config_.clip > 0.0 && norm > config_.clip ? config_.clip / norm : 1.0;
+  const bool narrow = model_->compute_params().dtype() == DType::bf16;
   model_->device().run(AdamW{.params = model_->params(),
+                             .weights = narrow ? model_->compute_params() : Tensor(),
                              .m = m_,
                              .v = v_,
+                             .updates = update_count_,
                              .grads = model_->grads(),
+                             .sum_squares = sum_squares_,
+                             .nonfinite = model_->nonfinite(),
                              .decay = decay_,
                              .lr = static_cast<float>(lr),
                              .beta1 = static_cast<float>(config_.beta1),
                              .beta2 = static_cast<float>(config_.beta2),
                              .eps = static_cast<float>(config_.eps),
-                             .grad_scale = static_cast<float>(clip / total_weight),
-                             .step = ++*update_count_.as<int32_t>()});
+                             .total_weight = total_weight,
+                             .clip = config_.clip});
 }
 
 void Optimizer::enqueue_update(double lr, double total_weight) {

@@ -17,14 +17,14 @@ double squared_norm(const std::vector<float>& x, int threads) {
   return out;
 }
 
-TEST(SquaredNorm, AgreesWithLongDoubleAndForAnyThreadCount) {
-  for (int64_t n : {1, 7, 4095, 4096, 4097, 100003}) {
+TEST(SquaredNorm, AgreesWithLongDoubleAndForAnyWayOfRunning) {
+  for (int64_t n : {1, 7, 4095, 4096, 4097, 16383, 16385, 100003}) {
     const auto x = test::random_floats(n, static_cast<uint64_t>(n), 3);
     long double expected = 0;
     for (float value : x) expected += static_cast<long double>(value) * value;
     const double found = squared_norm(x, 1);
     EXPECT_NEAR(found, static_cast<double>(expected), 1e-12 * static_cast<double>(expected));
-    for (int threads : {1, 2, 3}) EXPECT_EQ(squared_norm(x, threads), found);
+    test::for_each_way([&](int threads) { EXPECT_EQ(squared_norm(x, threads), found); });
   }
 }
 

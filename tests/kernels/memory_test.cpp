@@ -1,6 +1,8 @@
 #include "kernels/memory.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tests/support/numerics.h"
 #include "tests/support/op_device.h"
@@ -19,6 +21,56 @@ TEST(Fill, WritesEveryElementAndNoOther) {
       EXPECT_TRUE(std::isnan(y.back()));
     }
   }
+}
+
+// Views may begin anywhere.
+TEST(Fill, WritesExactlyAViewWhateverItsAlignment) {
+  Device device(test::on_cuda() ? "cuda" : "cpu", 2);
+  constexpr int64_t kFloats = 1200;
+  const Buffer memory = device.allocate(kFloats * sizeof(float));
+  auto* floats = static_cast<float*>(memory.data());
+  for (int64_t begin = 0; begin < 5; ++begin) {
+    for (int64_t n : {1, 2, 3, 4, 7, 8, 1023, 1024, 1027}) {
+      const Tensor all = Tensor::of(floats, {kFloats});
+      device.run(Fill{.y = all, .value = -1.0f});
+      device.run(Fill{.y = all.rows(begin, begin + n), .value = 2.5f});
+      std::vector<float> found(kFloats), expected(kFloats, -1.0f);
+      std::fill_n(expected.begin() + begin, n, 2.5f);
+      device.download(found.data(), all);
+      EXPECT_TRUE(test::same_bits(found, expected)) << begin << " " << n;
+    }
+  }
+}
+
+TEST(Cast, RoundsToNearestEvenAndWidensExactly) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  for (int64_t n : {1, 7, 8, 9, 16, 40003}) {
+    std::vector<float> x = test::random_floats(n, 1, 100);
+    // Ties both ways, the largest numbers, a subnormal, both zeros.
+    const float special[] = {0x1.01p0f, 0x1.03p0f, 0x1.fffffep127f, -kInf, 0x1p-133f, 0.0f, -0.0f};
+    std::copy_n(special, std::min(n, int64_t{7}), x.begin());
+    const auto size = static_cast<size_t>(n);
+    std::vector<Bf16> narrow(size);
+    std::vector<float> wide = test::poisoned(n), expected;
+    for (float value : x) expected.push_back(static_cast<float>(Bf16(value)));
+    test::for_each_way([&](int threads) {
+      test::OpDevice device(threads);
+      device.run(Cast{.y = Tensor::of(narrow.data(), {n}), .x = Tensor::of(x.data(), {n})});
+      device.run(Cast{.y = Tensor::of(wide.data(), {n}), .x = Tensor::of(narrow.data(), {n})});
+      EXPECT_TRUE(test::same_bits(wide, expected));
+    });
+  }
+  EXPECT_EQ(static_cast<float>(Bf16(0x1.01p0f)), 1.0f);
+  EXPECT_EQ(static_cast<float>(Bf16(0x1.03p0f)), 0x1.04p0f);
+}
+
+TEST(Cast, KeepsNan) {
+  std::vector<float> x(9, std::nanf("")), wide(9);
+  std::vector<Bf16> narrow(9);
+  test::OpDevice device(1);
+  device.run(Cast{.y = Tensor::of(narrow.data(), {3, 3}), .x = Tensor::of(x.data(), {3, 3})});
+  device.run(Cast{.y = Tensor::of(wide.data(), {3, 3}), .x = Tensor::of(narrow.data(), {3, 3})});
+  for (float value : wide) EXPECT_TRUE(std::isnan(value));
 }
 
 TEST(Copy, CopiesEveryDtype) {
@@ -56,6 +108,10 @@ TEST(Memory, RefusesBadOperands) {
               device.run(Copy{.y = Tensor::of(x.data() + 3, {4}), .x = Tensor::of(x.data(), {4})});
             }),
             "Copy: y overlaps x, expected memory of its own");
+  EXPECT_EQ(test::error_of([&] {
+              device.run(Cast{.y = Tensor::of(x.data(), {4}), .x = Tensor::of(x.data() + 4, {4})});
+            }),
+            "Cast: y is f32 (4), expected bf16 of rank 1");
 }
 
 }  // namespace
