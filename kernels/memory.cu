@@ -14,7 +14,7 @@ constexpr int kThreads = 256;
 __global__ void __launch_bounds__(kThreads) fill(float* y, int64_t n, int shift, float value) {
   const int64_t first = 4 * (int64_t{blockIdx.x} * kThreads + threadIdx.x) - shift;
   if (0 <= first && first + 4 <= n) {
-    *reinterpret_cast<float4*>(y + first) = make_float4(value, value, value, value);
+    __stwb(reinterpret_cast<float4*>(y + first), make_float4(value, value, value, value));
     return;
   }
   for (int64_t i = first; i < first + 4; ++i)

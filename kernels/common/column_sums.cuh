@@ -69,20 +69,20 @@ struct ColumnWalk {
   // partials[block][column + i] = sum over the warps, in ascending order, of the thread's sums[i].
   // Once a kernel, by every thread of the block, with zeros where it has no columns.
   __device__ void store(const float (&sums)[8], float* partials) const {
-    // Lane l's columns are in two groups of four, 128 floats apart: no bank conflicts.
-    SIMT_SHARED(float, tile, [kWarps][kColumns]);
+    // Column 8 lane + i stands at i * kStride + lane: 32 lanes write, and 32 neighbouring columns
+    // are read, without bank conflicts.
+    constexpr int kStride = 36;
+    SIMT_SHARED(float, tile, [kWarps][8 * kStride]);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    *reinterpret_cast<float4*>(&tile[warp][4 * lane]) =
-        make_float4(sums[0], sums[1], sums[2], sums[3]);
-    *reinterpret_cast<float4*>(&tile[warp][kColumns / 2 + 4 * lane]) =
-        make_float4(sums[4], sums[5], sums[6], sums[7]);
-    __syncthreads();
-    const int slot = threadIdx.x, half = slot / (kColumns / 2), group = slot % (kColumns / 2) / 4;
-    const int64_t to = int64_t{blockIdx.x % tiles()} * kColumns + 8 * group + 4 * half + slot % 4;
-    if (to >= columns) return;
-    float sum = tile[0][slot];
     SIMT_UNROLL
-    for (int w = 1; w < kWarps; ++w) sum += tile[w][slot];
+    for (int i = 0; i < 8; ++i) tile[warp][i * kStride + lane] = sums[i];
+    __syncthreads();
+    const int64_t to = int64_t{blockIdx.x % tiles()} * kColumns + threadIdx.x;
+    if (to >= columns) return;
+    const int from = threadIdx.x % 8 * kStride + threadIdx.x / 8;
+    float sum = tile[0][from];
+    SIMT_UNROLL
+    for (int w = 1; w < kWarps; ++w) sum += tile[w][from];
     partials[block() * columns + to] = sum;
   }
 };

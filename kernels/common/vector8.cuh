@@ -28,17 +28,19 @@ __device__ __forceinline__ void load8(float (&to)[8], const T* from) {
   }
 }
 
-// bf16 is rounded to nearest even.
+// bf16 is rounded to nearest even. Global memory only: an assignment of 16 bytes nvcc sometimes
+// takes apart, __stwb (a store like any other) never.
 template <typename T>
 __device__ __forceinline__ void store8(T* to, const float (&from)[8]) {
   if constexpr (std::is_same_v<T, float>) {
-    reinterpret_cast<float4*>(to)[0] = make_float4(from[0], from[1], from[2], from[3]);
-    reinterpret_cast<float4*>(to)[1] = make_float4(from[4], from[5], from[6], from[7]);
+    auto* quads = reinterpret_cast<float4*>(to);
+    __stwb(quads, make_float4(from[0], from[1], from[2], from[3]));
+    __stwb(quads + 1, make_float4(from[4], from[5], from[6], from[7]));
   } else {
     static_assert(std::is_same_v<T, __nv_bfloat16>);
-    *reinterpret_cast<uint4*>(to) =
-        make_uint4(ptx::pack_bf16x2(from[0], from[1]), ptx::pack_bf16x2(from[2], from[3]),
-                   ptx::pack_bf16x2(from[4], from[5]), ptx::pack_bf16x2(from[6], from[7]));
+    __stwb(reinterpret_cast<uint4*>(to),
+           make_uint4(ptx::pack_bf16x2(from[0], from[1]), ptx::pack_bf16x2(from[2], from[3]),
+                      ptx::pack_bf16x2(from[4], from[5]), ptx::pack_bf16x2(from[6], from[7])));
   }
 }
 

@@ -244,3 +244,7 @@ template <typename T>
 void __stcs(T* p, T value) {
   *p = value;
 }
+template <typename T>
+void __stwb(T* p, T value) {
+  *p = value;
+}
