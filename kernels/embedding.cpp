@@ -19,9 +19,9 @@ void require_ids(const char* op, const Tensor& ids, int64_t V) {
 
 void EmbeddingForward::check() const {
   const char* op = "EmbeddingForward";
-  expect_rank(table, op, "table", DType::f32, 2);
+  expect_float(table, op, "table", 2);
   expect_rank(ids, op, "ids", DType::i32, 1);
-  expect(y, op, "y", DType::f32, {ids.dim(0), table.dim(1)});
+  expect(y, op, "y", table.dtype(), {ids.dim(0), table.dim(1)});
   expect_apart(op, y, "y", table, "table");
   expect_apart(op, y, "y", ids, "ids");
 }
@@ -42,7 +42,8 @@ void EmbeddingBackward::check() const {
   const char* op = "EmbeddingBackward";
   expect_rank(dtable, op, "dtable", DType::f32, 2);
   expect_rank(ids, op, "ids", DType::i32, 1);
-  expect(dy, op, "dy", DType::f32, {ids.dim(0), dtable.dim(1)});
+  expect_float(dy, op, "dy", 2);
+  expect(dy, op, "dy", dy.dtype(), {ids.dim(0), dtable.dim(1)});
   expect_apart(op, dtable, "dtable", dy, "dy");
   expect_apart(op, dtable, "dtable", ids, "ids");
 }
