@@ -61,6 +61,16 @@ class Misuse(unittest.TestCase):
             with self.subTest(arguments=arguments):
                 self.check_refused(midfill(*BENCH, *arguments), word)
 
+    def test_bench_kernels_refuses_what_makes_no_sense(self):
+        for arguments, word in ((["nope"], "unknown op nope"), (["--shape", "C"], "KEY=SIZE"), (["--shape", "C=0"], "whole number"),
+                                (["--shape", "NH=7"], "divisor"), (["--dtype", "bf16"], "f32"), (["--dtype", "x"], "f32 or bf16"),
+                                (["--device", "tpu"], "cpu or cuda"), (["--repeat", 0], "--repeat"), (["--threads", 4097], "--threads"),
+                                (["gelu", "--shape", "B=1000000", "--shape", "F=1000000"], "out of memory"),
+                                (["gelu", "--shape", "B=4", "--shape", "T=8", "--repeat", 1, "--json", self.dir / "missing" / "x"],
+                                 "missing")):
+            with self.subTest(arguments=arguments):
+                self.check_refused(midfill("bench", "kernels", *arguments), word)
+
     def test_a_model_larger_than_the_machine_is_refused_before_memory_runs_out(self):
         self.check_refused(midfill("bench", "step", "--layers", 1000, "--d-model", 65536, "--heads", 512, "--d-ff", 262144),
                            "out of memory")

@@ -149,7 +149,7 @@ class Pipeline(unittest.TestCase):
     def test_every_command_documents_itself(self):
         commands = [["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "info"], ["data", "build"],
                     ["data", "show"], ["train"], ["eval"], ["score"], ["infill"], ["generate"], ["export"], ["import"],
-                    ["bench", "step"]]
+                    ["bench", "kernels"], ["bench", "step"]]
         for command in commands:
             with self.subTest(command=command):
                 text = midfill(*command, "--help").stdout
