@@ -106,6 +106,32 @@ void Cuda::wait(const EventHandle& event) {
   check(cudaEventSynchronize(static_cast<cudaEvent_t>(event.get())), "a kernel failed");
 }
 
+void Cuda::replay(CudaGraph& graph, const std::function<void()>& work) {
+  const auto stream = static_cast<cudaStream_t>(stream_);
+  if (!graph.executable || graph.workspace != workspace_.data()) {
+    // Other threads may call the runtime meanwhile.
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cannot capture");
+    cudaGraph_t captured = nullptr;
+    try {
+      work();
+    } catch (...) {
+      cudaStreamEndCapture(stream, &captured);
+      cudaGraphDestroy(captured);
+      throw;
+    }
+    check(cudaStreamEndCapture(stream, &captured), "cannot capture");
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t status = cudaGraphInstantiate(&executable, captured, 0);
+    cudaGraphDestroy(captured);
+    check(status, "cannot make a graph");
+    graph.executable = {executable,
+                        [](void* e) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(e)); }};
+    graph.workspace = workspace_.data();
+  }
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph.executable.get()), stream),
+        "cannot launch a graph");
+}
+
 void Cuda::push_range(const char* name) {
   nvtxRangePushA(name);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,12 @@
 namespace midfill {
 
 class GemmPlans;
+
+// Work that was captured once, to be launched as a whole. Empty at first.
+struct CudaGraph {
+  std::unique_ptr<void, void (*)(void*)> executable{nullptr, nullptr};  // a cudaGraphExec_t
+  const void* workspace = nullptr;                                      // that it works in
+};
 
 class Cuda {
  public:
@@ -51,6 +58,11 @@ class Cuda {
   EventHandle make_event();
   void record(const EventHandle& event);  // after all work so far
   void wait(const EventHandle& event);    // until that is done; throws as synchronize() does
+
+  // Launches what `work` puts on the stream as one CUDA graph: captured at the first call, and
+  // again where the workspace has moved since. `work` must enqueue the same each time, must not
+  // wait, and must have run before, so that it allocates nothing. The emulation just runs it.
+  void replay(CudaGraph& graph, const std::function<void()>& work);
 
   // Named ranges for profilers (NVTX), nested; nothing on the emulation.
   static void push_range(const char* name);

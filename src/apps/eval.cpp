@@ -6,6 +6,7 @@
 
 #include "kernels/common/check.h"
 #include "src/apps/apps.h"
+#include "src/apps/device_arguments.h"
 #include "src/apps/validators.h"
 #include "src/checkpoint/model_source.h"
 #include "src/checkpoint/run_directory.h"
@@ -19,9 +20,10 @@ namespace {
 struct Options {
   std::filesystem::path model;
   std::vector<std::string> overrides;
-  std::string data, modes = "psm,spm1,spm2", device = "cpu";
+  std::string data, modes = "psm,spm1,spm2";
   int64_t samples = 0;
-  int batch = 8, threads = 0;
+  int batch = 8;
+  DeviceArguments device;
   bool json = false;
 };
 
@@ -100,9 +102,12 @@ int run_eval(const Options& options) {
   const ModelSource source = ModelSource::open(options.model);
   const Config config = config_of(options, source);
   const Evaluator evaluator(config, source.tokenizer, streams);
-  Device device(options.device, options.threads);
+  Device device = options.device.make();
   Gpt model(config.model,
-            {.max_batch = options.batch, .training = false, .head_chunk = config.train.head_chunk},
+            {.max_batch = options.batch,
+             .training = false,
+             .head_chunk = config.train.head_chunk,
+             .dtype = options.device.dtype_of(source)},
             device);
   source.load_weights(model);
   if (source.kind == ModelSource::Kind::run)
@@ -149,11 +154,7 @@ void add_eval(CLI::App& app, Run& run) {
   command->add_option("--batch", options->batch, "Samples at once")
       ->check(whole_number(1, 65536))
       ->capture_default_str();
-  command->add_option("--device", options->device, "cpu or cuda")
-      ->type_name("NAME")
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "CPU threads, 0 for all")
-      ->check(whole_number(0, kMaxThreads));
+  options->device.add_to(*command);
   command->add_flag("--json", options->json, "Print one JSON object");
   command->footer(
       "Example:\n"

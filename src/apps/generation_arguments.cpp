@@ -46,17 +46,19 @@ void GenerationArguments::add_to(CLI::App& app) {
       ->capture_default_str();
   app.add_flag("--json", json,
                "print objects with completion, ended, mean_logprob (nats a token), tokens, ...");
-  app.add_option("--device", device, "cpu or cuda")->capture_default_str();
-  app.add_option("--threads", threads, "CPU threads; 0: all")
-      ->check(whole_number(0, kMaxThreads))
-      ->capture_default_str();
+  device.add_to(app);
 }
 
 // A model that only decodes needs no rows of logits beside the decoder's.
 LoadedModel::LoadedModel(const GenerationArguments& arguments)
     : source_(ModelSource::open(arguments.model)),
-      device_(arguments.device, arguments.threads),
-      gpt_(source_.model, {.max_batch = 1, .training = false, .head_chunk = 1}, device_),
+      device_(arguments.device.make()),
+      gpt_(source_.model,
+           {.max_batch = 1,
+            .training = false,
+            .head_chunk = 1,
+            .dtype = arguments.device.dtype_of(source_)},
+           device_),
       generator_(gpt_, source_.tokenizer, resolved(arguments, source_.model)) {
   for (const std::string& line : source_.passed_over)
     std::fprintf(stderr, "midfill: passed over: %s\n", line.c_str());

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "src/apps/device_arguments.h"
 #include "src/checkpoint/model_source.h"
 #include "src/infer/generator.h"
 #include "src/io/json.h"
@@ -11,8 +12,8 @@
 namespace midfill {
 
 struct GenerationArguments {
-  std::string model, device = "cpu";
-  int threads = 0;
+  std::string model;
+  DeviceArguments device;
   int max_new_tokens = 0;  // 0: 128, or half of a shorter context
   GenerationOptions options;
   bool json = false;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "src/apps/apps.h"
+#include "src/apps/device_arguments.h"
 #include "src/apps/standard_streams.h"
 #include "src/apps/validators.h"
 #include "src/checkpoint/model_source.h"
@@ -19,9 +20,9 @@ namespace {
 constexpr size_t kLinesAtOnce = 256;  // sorted by length, so that a batch has little padding
 
 struct ScoreArguments {
-  std::string model, device = "cpu";
-  int threads = 0;
+  std::string model;
   int batch = 8;
+  DeviceArguments device;
 };
 
 struct Line {
@@ -96,8 +97,11 @@ void score_lines(Gpt& model, std::vector<Line>& lines, size_t batch) {
 int score(const ScoreArguments& arguments) {
   const WeightsSource source = WeightsSource::open(arguments.model);
   for (const std::string& line : source.passed_over) fmt::print(stderr, "passed over {}\n", line);
-  Device device(arguments.device, arguments.threads);
-  Gpt model(source.model, {.max_batch = arguments.batch, .training = false}, device);
+  Device device = arguments.device.make();
+  Gpt model(
+      source.model,
+      {.max_batch = arguments.batch, .training = false, .dtype = arguments.device.dtype_of(source)},
+      device);
   source.load_weights(model);
 
   std::vector<Line> lines;
@@ -127,10 +131,7 @@ void add_score(CLI::App& app, Run& run) {
   command->add_option("--batch", arguments->batch, "Lines scored together")
       ->check(whole_number(1, 1024))
       ->capture_default_str();
-  command->add_option("--device", arguments->device, "Device")->capture_default_str();
-  command->add_option("--threads", arguments->threads, "CPU threads; 0: all")
-      ->check(whole_number(0, kMaxThreads))
-      ->capture_default_str();
+  arguments->device.add_to(*command);
   command->footer(
       "Example:\n  echo '{\"ids\": [0, 1545, 269]}' | midfill score --model runs/small");
   command->callback([arguments, &run] { run = [arguments] { return score(*arguments); }; });

@@ -11,11 +11,13 @@ namespace fs = std::filesystem;
 namespace {
 
 WeightsSource open_run(const fs::path& directory) {
+  const Config config = read_run_config(directory);
   WeightsSource source{.kind = WeightsSource::Kind::run,
                        .directory = directory,
                        .checkpoint = {},
                        .passed_over = {},
-                       .model = read_run_config(directory).model};
+                       .model = config.model,
+                       .dtype = config.train.dtype};
   auto found = find_checkpoint(directory);
   require(found.has_value(), "{}: the run has no checkpoint yet", directory.string());
   source.checkpoint = std::move(found->path);
@@ -35,7 +37,8 @@ WeightsSource WeightsSource::open(const fs::path& directory) {
             .directory = directory,
             .checkpoint = {},
             .passed_over = {},
-            .model = read_hf_config(directory)};
+            .model = read_hf_config(directory),
+            .dtype = DType::f32};
   require(is_run(directory),
           "{}: neither a run (config.json, step_*/) nor a Hugging Face directory (config.json, "
           "model.safetensors)",

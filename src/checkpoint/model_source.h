@@ -19,6 +19,7 @@ struct WeightsSource {
   std::filesystem::path checkpoint;      // run: the newest checkpoint that verifies
   std::vector<std::string> passed_over;  // run: newer checkpoints that do not, with the reasons
   ModelConfig model;
+  DType dtype = DType::f32;  // run: train.dtype
 
   // Throws Error where the directory is neither, or a run without a checkpoint.
   static WeightsSource open(const std::filesystem::path& directory);

@@ -6,6 +6,7 @@
 #include "kernels/gelu.h"
 #include "kernels/layernorm.h"
 #include "kernels/linear.h"
+#include "kernels/memory.h"
 
 namespace midfill {
 
@@ -22,33 +23,38 @@ Decoder::Decoder(const Gpt& model, int batch)
   const ModelConfig& c = model.config();
   const int64_t N = max_rows_, C = c.d_model, F = c.d_ff, B = batch;
 
+  const DType own = model.options().dtype, f32 = DType::f32;
+
   struct Place {
     Tensor* tensor;
+    DType dtype;
     std::vector<int64_t> dims;
   };
   k_.resize(static_cast<size_t>(c.n_layers));
   v_.resize(k_.size());
-  std::vector<Place> places = {
-      {&x_, {N, C}},  {&norm_, {N, C}},    {&mean_, {N}},
-      {&rstd_, {N}},  {&qkv_, {N, 3 * C}}, {&attention_, {N, C}},
-      {&up_, {N, F}}, {&gelu_, {N, F}},    {&logits_, {B, c.padded_vocab()}}};
+  std::vector<Place> places = {{&ids_, DType::i32, {N}},   {&x_, own, {N, C}},
+                               {&norm_, own, {N, C}},      {&mean_, f32, {N}},
+                               {&rstd_, f32, {N}},         {&qkv_, own, {N, 3 * C}},
+                               {&attention_, own, {N, C}}, {&up_, own, {N, F}},
+                               {&gelu_, own, {N, F}},      {&logits_, f32, {B, c.padded_vocab()}}};
   for (auto* caches : {&k_, &v_})
     for (Tensor& cache : *caches)
-      places.push_back({&cache, {B, c.n_heads, c.n_ctx, c.head_size()}});
+      places.push_back({&cache, own, {B, c.n_heads, c.n_ctx, c.head_size()}});
 
   const auto bytes_of = [](const Place& place) {
-    int64_t bytes = size_of(DType::f32);
+    int64_t bytes = size_of(place.dtype);
     for (int64_t dim : place.dims) bytes *= dim;
     return (bytes + 255) / 256 * 256;
   };
   int64_t bytes = 0;
   for (const Place& place : places) bytes += bytes_of(place);
-  memory_ = Buffer(static_cast<size_t>(bytes));
+  memory_ = model.device().allocate(static_cast<size_t>(bytes));
   auto* at = static_cast<char*>(memory_.data());
   for (const Place& place : places) {
-    *place.tensor = Tensor(at, DType::f32, place.dims);
+    *place.tensor = Tensor(at, place.dtype, place.dims);
     at += bytes_of(place);
   }
+  host_logits_.resize(static_cast<size_t>(logits_.numel()));
 }
 
 void Decoder::rewind(int64_t length) {
@@ -73,14 +79,15 @@ std::span<const float> Decoder::append(std::span<const int32_t> ids) {
   int64_t done = 0, n = 0;
   for (; done < T; done += n) {
     n = std::min(piece, T - done);
-    ids_.clear();
+    host_ids_.clear();
     for (int64_t b = 0; b < batch_; ++b) {
       const auto first = ids.begin() + b * T + done;
-      ids_.insert(ids_.end(), first, first + n);
+      host_ids_.insert(host_ids_.end(), first, first + n);
     }
     n_ = batch_ * n;
-    model_->device().run(EmbeddingForward{
-        .y = rows(x_), .ids = Tensor::of(ids_.data(), {n_}), .table = model_->weights().embed});
+    model_->device().upload(rows(ids_), host_ids_.data());
+    model_->device().run(
+        EmbeddingForward{.y = rows(x_), .ids = rows(ids_), .table = model_->weights().embed});
     for (size_t layer = 0; layer < k_.size(); ++layer) block(layer, n);
     length_ += n;
   }
@@ -132,9 +139,8 @@ void Decoder::block(size_t layer, int64_t T) {
 std::span<const float> Decoder::head(int64_t T) {
   const ModelConfig& c = model_->config();
   const GptWeights& w = model_->weights();
-  auto* x = x_.as<float>();
   for (int64_t b = 0; b < batch_ && T > 1; ++b)
-    std::copy_n(x + (b * T + T - 1) * c.d_model, c.d_model, x + b * c.d_model);
+    model_->device().run(Copy{.y = x_.rows(b, b + 1), .x = x_.rows(b * T + T - 1, b * T + T)});
   n_ = batch_;
   model_->device().run(LayerNormForward{.y = rows(norm_),
                                         .mean = rows(mean_),
@@ -147,7 +153,8 @@ std::span<const float> Decoder::head(int64_t T) {
       LinearForward{.y = rows(logits_), .x = rows(norm_), .w = w.head, .bias = {}, .residual = {}});
 
   // (batch,Vp) to (batch,vocab_size).
-  auto* logits = logits_.as<float>();
+  float* logits = host_logits_.data();
+  model_->device().download(logits, rows(logits_));
   if (c.padded_vocab() > c.vocab_size)
     for (int64_t b = 1; b < batch_; ++b)
       std::copy_n(logits + b * c.padded_vocab(), c.vocab_size, logits + b * c.vocab_size);
@@ -156,14 +163,19 @@ std::span<const float> Decoder::head(int64_t T) {
 
 void Decoder::copy_sequence(int from, int to) {
   const ModelConfig& c = model_->config();
-  const int64_t head = int64_t{1} * c.n_ctx * c.head_size();
+  if (length_ == 0) return;
   for (const auto* caches : {&k_, &v_})
-    for (const Tensor& cache : *caches)
+    for (const Tensor& cache : *caches) {
+      const Tensor heads =
+          cache.reshaped({int64_t{max_batch_} * c.n_heads * c.n_ctx, c.head_size()});
       for (int64_t h = 0; h < c.n_heads; ++h) {
-        auto* data = cache.as<float>() + h * head;
-        std::copy_n(data + from * c.n_heads * head, length_ * c.head_size(),
-                    data + to * c.n_heads * head);
+        const auto positions = [&](int sequence) {
+          const int64_t begin = (sequence * int64_t{c.n_heads} + h) * c.n_ctx;
+          return heads.rows(begin, begin + length_);
+        };
+        model_->device().run(Copy{.y = positions(to), .x = positions(from)});
       }
+    }
 }
 
 void Decoder::broadcast(int batch) {

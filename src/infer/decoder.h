@@ -9,9 +9,9 @@
 
 namespace midfill {
 
-// Caches for sequences of up to n_ctx positions, all at the same length. The model must outlive it.
-// Memory is set aside for `batch` whole contexts, but only what sequences grow into is ever
-// touched.
+// Caches for sequences of up to n_ctx positions, all at the same length, in memory of the model's
+// device and in its dtype. The model must outlive it. Memory is set aside for `batch` whole
+// contexts, but only what sequences grow into is ever touched.
 class Decoder {
  public:
   // Throws Error where batch < 1.
@@ -25,8 +25,8 @@ class Decoder {
   void rewind(int64_t length);
 
   // Appends T >= 1 new tokens to each sequence, ids (batch,T), and gives the logits that follow the
-  // last one: (batch, vocab_size), valid until the next call. Throws Error where length() + T >
-  // n_ctx or an id is outside the vocabulary.
+  // last one: (batch, vocab_size) in host memory, valid until the next call. Throws Error where
+  // length() + T > n_ctx or an id is outside the vocabulary.
   std::span<const float> append(std::span<const int32_t> ids);
 
   // Sequence 0 becomes `batch` equal ones: a shared prompt is computed once. Throws Error above
@@ -49,10 +49,12 @@ class Decoder {
 
   // Activations, of which the first n_ = batch * T rows are in use.
   int64_t max_rows_, n_ = 0;
-  std::vector<int32_t> ids_;            // (N)
+  Tensor ids_;                          // (N)
   Tensor x_, norm_, mean_, rstd_;       // (N,C) (N,C) (N) (N)
   Tensor qkv_, attention_, up_, gelu_;  // (N,3C) (N,C) (N,F) (N,F)
-  Tensor logits_;                       // (max_batch,Vp)
+  Tensor logits_;                       // (max_batch,Vp) f32
+  std::vector<int32_t> host_ids_;
+  std::vector<float> host_logits_;
 };
 
 }  // namespace midfill

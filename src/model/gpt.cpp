@@ -62,9 +62,11 @@ void check_device(const ModelConfig& config, const GptOptions& options, const De
   if (device.is_cuda())
     check_cuda_shape(config);
   else
-    require(options.dtype == DType::f32,
-            "train.dtype is {}, expected f32 on the device cpu (--set train.dtype=f32)",
-            name_of(options.dtype));
+    require(
+        options.dtype == DType::f32,
+        "train.dtype is {}, expected f32 on the device cpu (--set train.dtype=f32), or --device "
+        "cuda",
+        name_of(options.dtype));
 }
 
 int64_t rotary_table_numel(const ModelConfig& config) {

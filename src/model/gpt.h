@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -115,6 +117,7 @@ class Gpt {
   void check_batch(const Batch& batch) const;
   void upload(const Batch& batch);
   void micro_step(const Batch& batch, float* token_losses);
+  CudaGraph* graph_of(const Batch& batch);
   void body_forward();
   void block_forward(size_t layer, Tensor y);
   void attention_norm(const BlockWeights& w, const BlockActivations& a);
@@ -137,6 +140,7 @@ class Gpt {
   GptWeights weights_, d_weights_;
   Rotary rotary_;
   std::shared_ptr<Activations> activations_;
+  std::map<std::pair<int64_t, int64_t>, CudaGraph> graphs_;  // of micro-steps, by (B,T)
   std::vector<std::string> forward_names_, backward_names_;  // of layers, for profilers
 };
 

@@ -84,12 +84,27 @@ void Gpt::enqueue_forward_backward(const Batch& batch, float* token_losses) {
   micro_step(batch, token_losses);
 }
 
+// The copies stand outside of the graph: host memory may be another each time.
 void Gpt::micro_step(const Batch& batch, float* token_losses) {
+  const auto work = [this] {
+    body_forward();
+    head(/*with_gradient=*/true);
+    body_backward();
+  };
   upload(batch);
-  body_forward();
-  head(/*with_gradient=*/true);
-  body_backward();
+  if (CudaGraph* graph = graph_of(batch))
+    device_->cuda().replay(*graph, work);
+  else
+    work();
   device_->enqueue_download(token_losses, activations_->losses);
+}
+
+// Where micro-steps are graphs, that of the batch's shape; nothing at its first step, in which
+// workspaces grow and plans are made.
+CudaGraph* Gpt::graph_of(const Batch& batch) {
+  if (!options_.cuda_graph || !device_->is_cuda()) return nullptr;
+  const auto [at, first] = graphs_.try_emplace({batch.ids.dim(0), batch.ids.dim(1)});
+  return first ? nullptr : &at->second;
 }
 
 }  // namespace midfill
