@@ -30,14 +30,18 @@ struct RotaryTables {
 // shapes   out (B,T,NH,HS)   lse (B,NH,T)   qkv (B,T,NH,3,HS)
 // dtypes   f32, or bf16 on cuda (all the same); lse and rotary tables always f32
 // layout   contiguous; qkv holds q, k, v of one head side by side, as GPT-NeoX checkpoints do. Any
-//          T >= 1; any HS on the CPU, on cuda in f32 multiples of 8 up to 128
+//          T >= 1; any HS on the CPU, on cuda multiples of 8 up to 128 in f32 and 32, 64, 96, 128
+//          in bf16
 // writes   out, lse overwritten; out must not overlap qkv
 //          lse[b,h,t] = log sum_j exp(scale * score), natural log
 // numerics online softmax over blocks of keys, so that no T x T matrix exists; bit-identical at
 //          any thread count, on cuda from run to run; a NaN reaches all that depends on it, and may
-//          reach earlier queries of its tile of 64
-// accuracy vs double: 5e-6 of the largest |v| (out), 5e-6 absolute + relative (lse)
-// cost     2*B*NH*T*T*HS FLOP (causal half); compute bound
+//          reach earlier queries of its tile of 64. In bf16, turned q and k and the probabilities
+//          are rounded to bf16; scores, sums and lse are f32
+// accuracy vs double: 5e-6 of the largest |v| (out), 5e-6 absolute + relative (lse); bf16: twice
+//          the error of rounding the operands
+// cost     2*B*NH*T*T*HS FLOP (causal half); compute bound. In bf16 with R > 0, keys are turned
+//          into B*T*NH*HS elements of the workspace beforehand
 // source   Dao et al., "FlashAttention", 2022; Dao, "FlashAttention-2", 2023
 struct AttentionForward {
   Tensor out, lse;  // out

@@ -1,0 +1,169 @@
+// Attention in bf16 on cuda: what attention_test.cpp proves of the ops in f32 carries over by the
+// rule that a kernel in bf16 errs at most twice as much as rounding its operands does.
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/simt/runtime.h"
+#include "tests/support/numerics.h"
+#include "tests/support/op_device.h"
+#include "tests/support/test_support.h"
+
+namespace midfill {
+namespace {
+
+using test::error_of;
+using test::poisoned;
+using test::random_floats;
+using test::same_bits;
+
+struct Shape {
+  int64_t B, T, NH, HS, R;
+};
+std::ostream& operator<<(std::ostream& out, const Shape& s) {
+  return out << "B" << s.B << "_T" << s.T << "_NH" << s.NH << "_HS" << s.HS << "_R" << s.R;
+}
+
+// Operands in f32 of ops that run with copies of them in bf16.
+struct Attention {
+  Shape s;
+  std::vector<float> cos, sin, qkv, out, lse;
+
+  explicit Attention(const Shape& shape, double scale = 1.0)
+      : s(shape),
+        cos(std::max<int64_t>(1, s.T * s.R / 2)),
+        sin(cos.size()),
+        qkv(random_floats(s.B * s.T * s.NH * 3 * s.HS, 1, scale)),
+        out(poisoned(s.B * s.T * s.NH * s.HS)),
+        lse(poisoned(s.B * s.NH * s.T)) {
+    if (s.R > 0) Device("cpu", 1).run(RotaryTables{.cos = rotary().cos, .sin = rotary().sin});
+  }
+  Rotary rotary() const {
+    if (s.R == 0) return {};
+    return {Tensor::of(cos.data(), {s.T, s.R / 2}), Tensor::of(sin.data(), {s.T, s.R / 2})};
+  }
+  Tensor packed(const std::vector<float>& v) const {
+    return Tensor::of(v.data(), {s.B, s.T, s.NH, 3, s.HS});
+  }
+  Tensor rows(const std::vector<float>& v) const {
+    return Tensor::of(v.data(), {s.B, s.T, s.NH, s.HS});
+  }
+  AttentionForward forward_op() const {
+    return {.out = rows(out),
+            .lse = Tensor::of(lse.data(), {s.B, s.NH, s.T}),
+            .qkv = packed(qkv),
+            .position = rotary()};
+  }
+};
+
+const std::vector<Tensor AttentionForward::*> kForwardNarrow = {&AttentionForward::out,
+                                                                &AttentionForward::qkv};
+const std::vector<Tensor AttentionForward::*> kForwardOutputs = {&AttentionForward::out,
+                                                                 &AttentionForward::lse};
+
+// The outputs of the op on cuda, one after another, its operands `narrow` in bf16.
+template <typename Op>
+std::vector<float> run_in_bf16(Op op, const std::vector<Tensor Op::*>& narrow,
+                               const std::vector<Tensor Op::*>& outputs) {
+  Device cuda("cuda", 1);
+  std::vector<Tensor*> members;
+  for (Tensor Op::*member : narrow) members.push_back(&(op.*member));
+  test::OperandCopies copies(test::tensors_of(op), members, &cuda);
+  cuda.run(op);
+  std::vector<float> all;
+  for (Tensor Op::*member : outputs) {
+    const std::vector<float> values = copies.floats_of(op.*member);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+// Each head size; no rotation, of a part that ends inside a chunk of eight, between chunks, and of
+// all; one row, rows around the edges of tiles of 32, 64 and 128; several heads and sequences.
+const Shape kShapes[] = {{1, 1, 1, 32, 32},   {1, 1, 2, 128, 0},    {2, 17, 3, 32, 8},
+                         {1, 33, 1, 96, 96},  {1, 64, 2, 64, 16},   {2, 65, 1, 128, 128},
+                         {1, 100, 2, 96, 20}, {2, 128, 3, 64, 64},  {1, 129, 1, 128, 0},
+                         {2, 130, 2, 64, 0},  {1, 130, 1, 128, 32}, {1, 200, 1, 32, 0},
+                         {1, 257, 1, 32, 16}};
+
+class AttentionBf16 : public testing::TestWithParam<Shape> {};
+INSTANTIATE_TEST_SUITE_P(Shapes, AttentionBf16, testing::ValuesIn(kShapes),
+                         testing::PrintToStringParamName());
+
+TEST_P(AttentionBf16, ForwardErrorIsRounding) {
+  EXPECT_TRUE(test::bf16_error_is_rounding(Attention(GetParam()).forward_op(), kForwardNarrow,
+                                           kForwardOutputs));
+}
+
+// Scores up to several hundred: maxima that grow from tile to tile and exponentials that vanish.
+TEST_P(AttentionBf16, LargeScoresErrAsRounding) {
+  EXPECT_TRUE(test::bf16_error_is_rounding(Attention(GetParam(), 10.0).forward_op(), kForwardNarrow,
+                                           kForwardOutputs));
+}
+
+TEST_P(AttentionBf16, ForwardRepeatsBitForBit) {
+  std::optional<std::vector<float>> first;
+  test::for_each_way([&](int) {
+    const Attention a(GetParam());
+    const auto found = run_in_bf16(a.forward_op(), kForwardNarrow, kForwardOutputs);
+    if (!first) first = found;
+    EXPECT_TRUE(same_bits(*first, found));
+  });
+}
+
+// A sequence, head or tile computes the same whatever stands beside or after it.
+TEST(AttentionBf16, LaterPositionsChangeNothing) {
+  Attention all({1, 150, 1, 64, 16}), begin({1, 90, 1, 64, 16});
+  begin.qkv.assign(all.qkv.begin(), all.qkv.begin() + static_cast<int64_t>(begin.qkv.size()));
+  const auto a = run_in_bf16(all.forward_op(), kForwardNarrow, {&AttentionForward::out});
+  const auto b = run_in_bf16(begin.forward_op(), kForwardNarrow, {&AttentionForward::out});
+  EXPECT_TRUE(same_bits({a.data(), b.size()}, b));
+}
+
+TEST(AttentionBf16, NotANumberReachesWhatDependsOnIt) {
+  for (int part : {0, 1, 2}) {
+    Attention a({1, 140, 2, 32, 16});
+    const int64_t t = 131;
+    a.qkv[((t * 2 + 1) * 3 + part) * 32 + 3] = std::numeric_limits<float>::quiet_NaN();
+    const auto out = run_in_bf16(a.forward_op(), kForwardNarrow, {&AttentionForward::out});
+    const auto is_nan = [&](int64_t at, int64_t head) {
+      return std::isnan(out[(at * 2 + head) * 32 + 3]);
+    };
+    EXPECT_TRUE(is_nan(t, 1)) << part;
+    EXPECT_EQ(is_nan(139, 1), part != 0) << part;
+    EXPECT_FALSE(is_nan(t, 0)) << part;
+    EXPECT_FALSE(is_nan(127, 1)) << part;  // of the tile of 64 before
+  }
+}
+
+TEST(AttentionBf16, OtherHeadSizesAreRefused) {
+  const Attention a({1, 4, 1, 80, 0});
+  EXPECT_EQ(
+      error_of([&] { run_in_bf16(a.forward_op(), kForwardNarrow, {&AttentionForward::out}); }),
+      "AttentionForward on cuda: head size 80 in bf16, expected 32, 64, 96 or 128");
+}
+
+#ifdef MIDFILL_TEST_SCHEDULES
+// Of the launch before: no access of shared memory takes more passes than it must. Race mode counts
+// all accesses, but sees the stores of vector8.cuh in parts.
+void expect_no_bank_conflicts() {
+  EXPECT_FALSE(simt::bank_use().empty());
+  for (const simt::BankUse& use : simt::bank_use()) {
+    if (!use.where.starts_with("attention_")) continue;
+    EXPECT_EQ(use.passes, use.needed) << use.where << ", " << use.accesses << " accesses";
+  }
+}
+
+TEST_P(AttentionBf16, ForwardHasNoBankConflicts) {
+  const simt::Options before = simt::options();
+  simt::options().count_banks = true;
+  run_in_bf16(Attention(GetParam()).forward_op(), kForwardNarrow, kForwardOutputs);
+  expect_no_bank_conflicts();
+  simt::options() = before;
+}
+#endif
+
+}  // namespace
+}  // namespace midfill
