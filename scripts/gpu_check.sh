@@ -109,9 +109,9 @@ run_torch() {
 }
 
 run_step() {
-  local config=$here/configs/fim-1.3b.json
-  [[ -n $emulated ]] && config=$here/configs/tiny.json
-  "$bin/midfill" bench step --config "$config" "${device[@]}" --json "$out/step.json" || return 1
+  local config=$here/configs/fim-1.3b.json small=()
+  [[ -n $emulated ]] && config=$here/configs/tiny.json small=(--heads 2 --ctx 32 --steps 1 --warmup 0)
+  "$bin/midfill" bench step --config "$config" "${device[@]}" "${small[@]}" --json "$out/step.json" || return 1
   has_torch || return 0
   python3 "$here/scripts/bench_torch.py" step --config "$config" --device cuda --json "$out/torch_step.json" || return 1
   python3 "$here/scripts/bench_torch.py" --merge "$out/step.json" "$out/torch_step.json"

@@ -1,25 +1,58 @@
 // midfill bench step
 #include <fmt/format.h>
 
+#include <functional>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "src/apps/apps.h"
 #include "src/apps/validators.h"
 #include "src/bench/step.h"
+#include "src/io/file.h"
 
 namespace midfill {
 
 namespace {
 
 struct Options {
-  StepBench bench;
-  bool erf = true, json = false;
+  std::string config;
+  std::vector<std::string> overrides;
+  StepBench bench;  // as the options say
+  std::string json, dtype = "f32";
+  bool erf = true, list = false;
+  // Of the options above, those that were given, for a configuration that comes from a file.
+  std::vector<std::function<void(Config&, const Config&)>> given;
 };
 
-int run_bench_step(Options options) {
-  options.bench.model.activation = options.erf ? Activation::gelu_erf : Activation::gelu_tanh;
-  const Json report = run_step_bench(options.bench);
-  fmt::print("{}", options.json ? report.dump() + "\n" : step_bench_text(report));
+// A file's configuration, or the built-in one, with what the options say in its place.
+StepBench step_bench(const Options& options) {
+  StepBench bench = options.bench;
+  bench.config.model.activation = options.erf ? Activation::gelu_erf : Activation::gelu_tanh;
+  bench.config.train.dtype = options.dtype == "bf16" ? DType::bf16 : DType::f32;
+  if (options.config.empty()) {
+    if (!options.overrides.empty())
+      bench.config = parse_config(to_json(bench.config), "bench step", options.overrides);
+    return bench;
+  }
+  const Config said = bench.config;
+  bench.config = load_config(options.config, options.overrides);
+  // Left to the tokenizer, which speed does not need.
+  if (bench.config.model.vocab_size == 0) bench.config.model.vocab_size = said.model.vocab_size;
+  for (const auto& copy : options.given) copy(bench.config, said);
+  return bench;
+}
+
+int run_bench_step(const Options& options) {
+  const bool only_json = options.json == "-";
+  std::optional<AtomicFile> file;
+  if (!options.json.empty() && !only_json)
+    file.emplace(options.json, AtomicFile::Existing::replace);
+  const Json report = run_step_bench(step_bench(options), !options.list);
+  fmt::print("{}", only_json ? report.dump() + "\n" : step_bench_text(report));
+  if (!file) return 0;
+  file->write(report.dump(1) + "\n");
+  file->commit();
   return 0;
 }
 
@@ -28,45 +61,108 @@ int run_bench_step(Options options) {
 void add_bench_step(CLI::App& bench, Run& run) {
   auto options = std::make_shared<Options>();
   StepBench& step = options->bench;
+  Config& config = step.config;
   CLI::App* app = bench.add_subcommand(
       "step",
       "Times training steps of a model with random weights on random tokens: zero the gradients, "
-      "forward, backward, clip, AdamW, all in fp32. Prints tokens/s (median; p20 to p80; best), "
-      "milliseconds of each part (medians), GFLOP/s by the causal and the full-attention count.");
-  ModelConfig& model = step.model;
-  const auto positive = [&](const std::string& name, int& value, const std::string& help) {
-    app->add_option(name, value, help)->check(whole_number(1, INT32_MAX))->capture_default_str();
+      "forward, backward, clip, AdamW. Prints tokens/s (median; p20 to p80; best), milliseconds of "
+      "each part (medians), FLOP/s and MFU by the causal and the full-attention count, memory. The "
+      "model is a small one, or that of a configuration; options count before it.");
+  app->add_option("--config", options->config, "Configuration of a run: model, optim, train, seed")
+      ->type_name("FILE")
+      ->check(not_empty());
+  app->add_option("--set", options->overrides,
+                  "Override a key of the configuration: section.key=value; any number of times")
+      ->type_name("KEY=VALUE")
+      ->take_all()
+      ->expected(1);
+  app->add_option("--device", step.device, "cpu or cuda")->type_name("NAME")->capture_default_str();
+  // `member` finds the setting in a configuration.
+  const auto setting = [&](CLI::Option* option, auto member) {
+    options->given.push_back([option, member](Config& to, const Config& from) {
+      if (option->count() > 0) member(to) = member(from);
+    });
   };
-  positive("--layers", model.n_layers, "Blocks");
-  positive("--d-model", model.d_model, "Width of the residual stream");
-  positive("--heads", model.n_heads, "Attention heads; divides --d-model");
-  positive("--d-ff", model.d_ff, "Width of the MLP");
-  positive("--vocab", model.vocab_size, "Vocabulary");
-  positive("--ctx", model.n_ctx, "Tokens of a sample");
-  positive("--batch", step.batch, "Samples of a step");
-  positive("--steps", step.steps, "Timed steps");
-  positive("--head-chunk", step.head_chunk, "Rows of logits that exist at once");
-  app->add_option("--threads", step.threads, "CPU threads")
-      ->check(whole_number(1, kMaxThreads))
+  const auto value = [&](const std::string& name, auto member, const std::string& help) {
+    CLI::Option* option = app->add_option(name, member(config), help)->capture_default_str();
+    setting(option, member);
+    return option;
+  };
+  const auto positive = [&](const std::string& name, auto member, const std::string& help) {
+    value(name, member, help)->check(whole_number(1, INT32_MAX));
+  };
+  positive(
+      "--layers", [](auto& c) -> auto& { return c.model.n_layers; }, "Blocks");
+  positive(
+      "--d-model", [](auto& c) -> auto& { return c.model.d_model; },
+      "Width of the residual stream");
+  positive(
+      "--heads", [](auto& c) -> auto& { return c.model.n_heads; },
+      "Attention heads; divides --d-model");
+  positive(
+      "--d-ff", [](auto& c) -> auto& { return c.model.d_ff; }, "Width of the MLP");
+  positive(
+      "--vocab", [](auto& c) -> auto& { return c.model.vocab_size; },
+      "Vocabulary, where the configuration does not say");
+  positive(
+      "--ctx", [](auto& c) -> auto& { return c.model.n_ctx; }, "Tokens of a sample");
+  positive(
+      "--batch", [](auto& c) -> auto& { return c.train.micro_batch; }, "Samples of a micro-batch");
+  positive(
+      "--head-chunk", [](auto& c) -> auto& { return c.train.head_chunk; },
+      "Rows of logits that exist at once");
+  value(
+      "--threads", [](auto& c) -> auto& { return c.train.threads; }, "CPU threads")
+      ->check(whole_number(1, kMaxThreads));
+  value(
+      "--rotary-pct", [](auto& c) -> auto& { return c.model.rotary_pct; },
+      "Share of each head that is rotated");
+  value(
+      "--lr", [](auto& c) -> auto& { return c.optim.lr; }, "Learning rate");
+  value(
+      "--clip", [](auto& c) -> auto& { return c.optim.clip; },
+      "Largest gradient norm; 0: no clipping");
+  value(
+      "--seed", [](auto& c) -> auto& { return c.seed; }, "Seed of weights and tokens")
+      ->check(whole_number(0, UINT64_MAX));
+  const auto flag = [&](const std::string& names, auto member, const std::string& help) {
+    setting(app->add_flag(names, member(config), help), member);
+  };
+  flag(
+      "--parallel-residual,!--sequential",
+      [](auto& c) -> auto& { return c.model.parallel_residual; }, "Form of the block [parallel]");
+  flag(
+      "--tied,!--untied", [](auto& c) -> auto& { return c.model.tied_embeddings; },
+      "LM head is the embedding [untied]");
+  setting(
+      app->add_flag("--erf,!--tanh", options->erf, "Form of GELU [erf]"),
+      [](auto& c) -> auto& { return c.model.activation; });
+  setting(
+      app->add_option("--dtype", options->dtype,
+                      "Activations and the weights that they meet: f32, or bf16 on cuda [f32]")
+          ->check(CLI::IsMember({"f32", "bf16"})),
+      [](auto& c) -> auto& { return c.train.dtype; });
+  app->add_option("--accumulate", step.accumulate, "Micro-batches of a step")
+      ->check(whole_number(1, 1 << 16))
+      ->capture_default_str();
+  app->add_option("--steps", step.steps, "Timed steps")
+      ->check(whole_number(1, INT32_MAX))
       ->capture_default_str();
   app->add_option("--warmup", step.warmup, "Steps before the timed ones")
       ->check(whole_number(0, INT32_MAX))
       ->capture_default_str();
-  app->add_option("--rotary-pct", model.rotary_pct, "Share of each head that is rotated")
-      ->capture_default_str();
-  app->add_option("--lr", step.optim.lr, "Learning rate")->capture_default_str();
-  app->add_option("--clip", step.optim.clip, "Largest gradient norm; 0: no clipping")
-      ->capture_default_str();
-  app->add_option("--seed", step.seed, "Seed of weights and tokens")
-      ->check(whole_number(0, UINT64_MAX))
-      ->capture_default_str();
-  app->add_flag("--parallel-residual,!--sequential", model.parallel_residual,
-                "Form of the block [parallel]");
-  app->add_flag("--erf,!--tanh", options->erf, "Form of GELU [erf]");
-  app->add_flag("--tied,!--untied", model.tied_embeddings, "LM head is the embedding [untied]");
-  app->add_flag("--json", options->json, "One JSON object instead of lines");
+  app->add_option(
+         "--json", options->json,
+         "Also write the figures to FILE; alone or with -, one object on standard output in "
+         "place of the lines")
+      ->type_name("FILE")
+      ->expected(0, 1)
+      ->default_str("-");
+  app->add_flag("--list", options->list, "Only say what would be measured");
   app->footer(
-      "Example:\n  midfill bench step --layers 6 --d-model 384 --batch 8 --threads 2 --json");
+      "Example:\n"
+      "  midfill bench step --layers 6 --d-model 384 --batch 8 --threads 2 --json\n"
+      "  midfill bench step --config configs/fim-1.3b.json --device cuda --json step.json");
   app->callback([options, &run] { run = [options] { return run_bench_step(*options); }; });
 }
 

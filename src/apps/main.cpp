@@ -1,17 +1,22 @@
 // midfill: the list of subcommands, and the one place where errors become a line and an exit
 // status.
+#include <fmt/format.h>
+
 #include <exception>
 #include <new>
 
 #include "kernels/common/check.h"
 #include "src/apps/apps.h"
 #include "src/apps/standard_streams.h"
+#include "src/bench/commit.h"
 
 namespace {
 
 int run_command(int argc, char** argv) {
   CLI::App app("midfill: train fill-in-the-middle language models from scratch", "midfill");
   app.require_subcommand(1);
+  app.set_version_flag("--version",
+                       fmt::format("midfill {}, commit {}", MIDFILL_VERSION, midfill::kCommit));
   midfill::Run run;
   midfill::add_bench(app, run);
   midfill::add_data(app, run);

@@ -381,10 +381,26 @@ void grad_norm(const Shape& s, DType, std::vector<Case>& to) {
                 .make_plain = {}});
 }
 
+void cast(const Shape& s, DType, std::vector<Case>& to) {
+  const int64_t n = s.n;
+  to.push_back({.op = "cast",
+                .variant = "to bf16",
+                .dims = {{"n", n}},
+                .dtype = DType::f32,
+                .bytes = bytes_of(DType::f32, product({n})) + bytes_of(DType::bf16, product({n})),
+                .make =
+                    [=](Operands& o) {
+                      return work(o, Cast{.y = o.empty(DType::bf16, {n}),
+                                          .x = o.normal(DType::f32, {n})});
+                    },
+                .make_plain = {}});
+}
+
 constexpr Family kFamilies[] = {
     {"embedding", embedding},         {"layernorm", layernorm}, {"gelu", gelu},
     {"attention", attention},         {"decode", decode},       {"linear", linear},
-    {"cross-entropy", cross_entropy}, {"adamw", adamw},         {"grad-norm", grad_norm}};
+    {"cross-entropy", cross_entropy}, {"adamw", adamw},         {"grad-norm", grad_norm},
+                                {"cast", cast}};
 
 }  // namespace
 

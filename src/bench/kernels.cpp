@@ -6,9 +6,9 @@
 
 #include "kernels/linear.h"
 #include "kernels/memory.h"
-#include "src/bench/datasheet.h"
 #include "src/bench/machine.h"
 #include "src/bench/table.h"
+#include "src/train/peak.h"
 
 namespace midfill {
 
@@ -19,6 +19,17 @@ struct Ceilings {
   double copy_gb_per_s = 0, gemm_tflops = 0;
   int64_t gemm_size = 0;
 };
+
+// What its maker promises; zeros where there is no such promise.
+struct DataSheet {
+  double gb_per_s = 0, bf16_tflops = 0, f32_tflops = 0;
+};
+DataSheet data_sheet(Device& device) {
+  if (!device.is_cuda()) return {};
+  const std::string& name = device.cuda().name();
+  return {datasheet_gb_per_s(name), datasheet_tflops(name, DType::bf16),
+          datasheet_tflops(name, DType::f32)};
+}
 
 // Sizes by device: large enough to be past the caches and the launch, small enough for a moment.
 struct CeilingSizes {
@@ -171,7 +182,9 @@ Json run_kernel_bench(const KernelBench& options, bool measure) {
   Json report = {{"bench", "kernels"}, {"program", "midfill"}};
   {
     Operands o(device);
-    report.update(describe_machine(device, [&] { keep_busy(o, dtype); }));
+    report.update(describe_machine(device, [&] {
+      if (measure) keep_busy(o, dtype);
+    }));
   }
   report["results"] = Json::array();
   for (const Case& c : cases) report["results"].push_back(describe_case(c));
@@ -182,7 +195,7 @@ Json run_kernel_bench(const KernelBench& options, bool measure) {
       emulated ? Stopwatch::Rule{.min_ms = 0, .min_runs = 1, .warmup = 0} : options.rule;
   Stopwatch watch(device);
   Ceilings ceilings;
-  const DataSheet sheet = device.is_cuda() ? data_sheet(device.cuda().name()) : DataSheet();
+  const DataSheet sheet = data_sheet(device);
   if (!emulated) {
     ceilings = measure_ceilings(device, watch, rule, dtype);
     report["ceilings"] = {{"copy_gb_per_s", ceilings.copy_gb_per_s},

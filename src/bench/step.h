@@ -1,29 +1,30 @@
 // `midfill bench step`: how fast a model trains, with random weights on random tokens.
 #pragma once
 
+#include <string>
+
 #include "src/config/config.h"
 #include "src/io/json.h"
-#include "src/model/gpt.h"
 
 namespace midfill {
 
 struct StepBench {
-  ModelConfig model{.n_ctx = 256,
-                    .vocab_size = 4096,
-                    .rotary_pct = 0.25,
-                    .parallel_residual = true,
-                    .activation = Activation::gelu_erf,
-                    .init = Init::neox};
-  OptimConfig optim{.lr = 3e-4};
-  int batch = 8, threads = 2, steps = 15, warmup = 3;
-  int head_chunk = GptOptions().head_chunk;
-  uint64_t seed = 1234;
+  // Its model, optim, seed and train (micro_batch, threads, head_chunk, dtype, recompute,
+  // cuda_graph) count.
+  Config config;
+  std::string device = "cpu";
+  int accumulate = 1;  // micro-batches of a step
+  int steps = 15, warmup = 3;
+
+  // The model that docs/performance.md compares with PyTorch.
+  StepBench();
 };
 
-// One flat object: "tokens_per_s" (medians; with _p20, _p80, _best), "ms_step" and the milliseconds
-// of its parts, FLOP/s by both conventions, memory, losses. Throws Error for what the configuration
-// of a run refuses.
-Json run_step_bench(const StepBench& options);
+// One object: "tokens_per_s" (medians; with _p20, _p80, _best), FLOP/s and MFU by both conventions,
+// "ms_step" and the milliseconds of its parts, memory, losses; then the machine and the settings.
+// On the emulation no speeds. Without `measure`, machine and settings alone. Throws Error for what
+// the configuration of a run refuses.
+Json run_step_bench(const StepBench& options, bool measure);
 
 // A line for each figure.
 std::string step_bench_text(const Json& report);

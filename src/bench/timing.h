@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/common/device.h"
+#include "src/bench/marks.h"
 
 namespace midfill {
 
@@ -40,11 +41,9 @@ class Stopwatch {
   double one_run(const Work& work);
 
   Device* device_;
+  Marks marks_;
   Buffer flush_memory_;
-  Tensor flush_;  // empty on the CPU and on the emulation
+  Tensor flush_;  // on a GPU
 };
-
-// Wall-clock milliseconds of `work`, until the device has done it.
-double milliseconds(Device& device, const std::function<void()>& work);
 
 }  // namespace midfill

@@ -12,22 +12,23 @@ namespace {
 
 struct Datasheet {
   std::string_view name;
-  double bf16, f32;
+  double bf16, f32;  // TFLOP/s
+  double gb_per_s;
 };
 
 // Whole names, because their relatives (H100 NVL, H200 NVL, RTX 4090 D) are other devices.
 // Source: NVIDIA's data sheets of each; GeForce from "NVIDIA Ada GPU Architecture", bf16 with sums
 // in f32.
 constexpr Datasheet kDatasheets[] = {
-    {"NVIDIA H100 80GB HBM3", 989.4, 66.9},
-    {"NVIDIA H100 PCIe", 756.0, 51.2},
-    {"NVIDIA H200", 989.4, 66.9},
-    {"NVIDIA A100-SXM4-40GB", 312.0, 19.5},
-    {"NVIDIA A100-SXM4-80GB", 312.0, 19.5},
-    {"NVIDIA A100-PCIE-40GB", 312.0, 19.5},
-    {"NVIDIA A100 80GB PCIe", 312.0, 19.5},
-    {"NVIDIA L40S", 362.0, 91.6},
-    {"NVIDIA GeForce RTX 4090", 165.2, 82.6},
+    {"NVIDIA H100 80GB HBM3", 989.4, 66.9, 3350},
+    {"NVIDIA H100 PCIe", 756.0, 51.2, 2000},
+    {"NVIDIA H200", 989.4, 66.9, 4800},
+    {"NVIDIA A100-SXM4-40GB", 312.0, 19.5, 1555},
+    {"NVIDIA A100-SXM4-80GB", 312.0, 19.5, 2039},
+    {"NVIDIA A100-PCIE-40GB", 312.0, 19.5, 1555},
+    {"NVIDIA A100 80GB PCIe", 312.0, 19.5, 1935},
+    {"NVIDIA L40S", 362.0, 91.6, 864},
+    {"NVIDIA GeForce RTX 4090", 165.2, 82.6, 1008},
 };
 
 }  // namespace
@@ -35,6 +36,12 @@ constexpr Datasheet kDatasheets[] = {
 double datasheet_tflops(std::string_view name, DType dtype) {
   for (const Datasheet& sheet : kDatasheets)
     if (sheet.name == name) return dtype == DType::bf16 ? sheet.bf16 : sheet.f32;
+  return 0.0;
+}
+
+double datasheet_gb_per_s(std::string_view name) {
+  for (const Datasheet& sheet : kDatasheets)
+    if (sheet.name == name) return sheet.gb_per_s;
   return 0.0;
 }
 

@@ -23,6 +23,9 @@ Peak peak_of(Device& device, DType dtype);
 // GPU.
 double datasheet_tflops(std::string_view name, DType dtype);
 
+// GB/s of its memory by the data sheet; 0 where the table has no such GPU.
+double datasheet_gb_per_s(std::string_view name);
+
 // TFLOP/s of the fastest of a few fp32 matrix products (1024 x 1024 x 1024) on the CPU, about 0.3
 // seconds: a ceiling as measured, not a data sheet's.
 double measure_peak_tflops(Device& device);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "tests/bench/emulated.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -105,6 +106,34 @@ TEST(KernelBench, MeasuresEveryOpOnTheCpu) {
   EXPECT_THAT(text, HasSubstr("| layernorm backward "));
   EXPECT_THAT(text, HasSubstr("| N=48 C=32 residual "));
   EXPECT_THAT(text, HasSubstr("vs OpenBLAS"));
+}
+
+TEST(KernelBench, SaysNoSpeedsOnTheEmulation) {
+  if (!test::emulated()) GTEST_SKIP() << "the device cuda is not there, or a GPU";
+  KernelBench options = quick();
+  options.device = "cuda";
+  options.sizes.clear();  // the smallest that cuda takes
+  options.dtype = "f32";
+  const Json report = run_kernel_bench(options, /*measure=*/true);
+  EXPECT_EQ(report.at("results").size(), kernel_cases({}, Shape(), DType::f32).size());
+  for (const Json& result : report.at("results")) {
+    EXPECT_GT(result.at("ms"), 0) << result;
+    EXPECT_FALSE(result.contains("tflops") || result.contains("gb_per_s")) << result;
+  }
+  EXPECT_FALSE(report.contains("ceilings"));
+  EXPECT_THAT(kernel_bench_text(report), HasSubstr("emulated: times mean nothing"));
+}
+
+TEST(KernelBench, TakesBf16OnCuda) {
+  if (!test::emulated()) GTEST_SKIP() << "the device cuda is not there, or a GPU";
+  KernelBench options = quick();
+  options.device = "cuda";  // whose default is bf16
+  options.sizes.clear();
+  options.ops = {"embedding", "layernorm", "gelu", "decode", "linear", "cross-entropy", "adamw"};
+  const Json report = run_kernel_bench(options, /*measure=*/true);
+  for (const Json& result : report.at("results"))
+    EXPECT_EQ(result.at("dtype"), result.at("op") == "adamw update" ? "f32" : "bf16") << result;
+  EXPECT_EQ(report.at("results").back().at("variant"), "bf16 weights");
 }
 
 TEST(KernelBench, ListsWithoutMeasuring) {

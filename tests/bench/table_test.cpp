@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "src/bench/datasheet.h"
 #include "src/bench/timing.h"
 
 namespace midfill {
@@ -35,16 +34,6 @@ TEST(Table, AlignsColumnsOfManyBytesACharacter) {
             "|-----------|-----|\n"
             "| layernorm | 1–2 |\n"
             "| gelu      | –   |\n");
-}
-
-TEST(DataSheet, IsFoundByTheNameOfTheDriver) {
-  EXPECT_EQ(data_sheet("NVIDIA H100 80GB HBM3").gb_per_s, 3350);
-  EXPECT_EQ(data_sheet("NVIDIA H100 PCIe").gb_per_s, 2000);
-  EXPECT_EQ(data_sheet("NVIDIA H200").gb_per_s, 4800);
-  EXPECT_EQ(data_sheet("NVIDIA A100-SXM4-80GB").gb_per_s, 2039);
-  EXPECT_EQ(data_sheet("NVIDIA L40S").gb_per_s, 864);
-  EXPECT_EQ(data_sheet("NVIDIA GeForce RTX 4090").gb_per_s, 1008);
-  EXPECT_EQ(data_sheet("emulated GPU").gb_per_s, 0);
 }
 
 }  // namespace

@@ -1,9 +1,0 @@
-#include "src/bench/plain_gemm_cuda.h"
-
-namespace midfill {
-
-std::function<void()> plain_gemm_cuda(Cuda&, const PlainGemm&) {
-  return {};
-}
-
-}  // namespace midfill
