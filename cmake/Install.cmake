@@ -17,6 +17,6 @@ function(midfill_install_tree)
           PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|gcc_s|stdc\\+\\+)\\.so" "^lib(cuda|cublas|nccl|nv)"
           LIBRARY DESTINATION lib)
   install(DIRECTORY configs DESTINATION .)
-  install(PROGRAMS scripts/gpu_check.sh DESTINATION scripts)
+  install(PROGRAMS scripts/bench_torch.py scripts/gpu_check.sh DESTINATION scripts)
   install(FILES LICENSE README.md DESTINATION .)
 endfunction()
