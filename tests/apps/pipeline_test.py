@@ -124,7 +124,7 @@ class Pipeline(unittest.TestCase):
         cases = [
             ["train", self.config, "--run", self.run_dir],                                 # a run is there already
             ["train", self.config, "--run", self.dir / "new", "--set", "optim.lrr=1"],     # unknown key
-            ["train", self.config, "--run", self.dir / "new", "--device", "cuda"],         # not in this build
+            ["train", self.config, "--run", self.dir / "new", "--device", "tpu"],          # no such device
             ["train", self.dir / "absent.json"],
             ["eval", "--run", self.dir],
             ["infill", "--model", self.dir, "--file", self.config],
