@@ -17,6 +17,7 @@ void Gpt::body_backward() {
   device_->run(LayerNormBackward{.dx = a.dx,
                                  .dgamma = d_weights_.lnf_w,
                                  .dbeta = d_weights_.lnf_b,
+                                 .dbias = d_weights_.blocks.back().down_b,
                                  .dy = a.d_norm,
                                  .x = a.x,
                                  .mean = a.lnf_mean,
@@ -32,6 +33,11 @@ void Gpt::body_backward() {
   device_->run(EmbeddingBackward{.dtable = d_weights_.embed, .dy = a.dx, .ids = a.ids});
 }
 
+// Biases of layers that write to the residual stream: their gradient is the sum over rows of dx,
+// and the norm's backward that makes this dx sums it up, so that it is not read again for it.
+// down_b of the block before comes from ln1, out_b from ln2; in the parallel form both belong to
+// one dx, and out_b is summed by its own layer.
+//
 // The attention branch's output layer reads dx before the norm that feeds the MLP has added to it
 // in the parallel form, and after it in the sequential one: that is the whole difference.
 void Gpt::block_backward(size_t layer) {
@@ -46,7 +52,7 @@ void Gpt::block_backward(size_t layer) {
   const auto attention_output_backward = [&] {
     device_->run(LinearBackward{.dx = d_attention,
                                 .dw = dw.out_w,
-                                .dbias = dw.out_b,
+                                .dbias = parallel ? dw.out_b : Tensor(),
                                 .dy = a.dx,
                                 .x = f.attention.reshaped({N, C}),
                                 .w = w.out_w});
@@ -55,7 +61,7 @@ void Gpt::block_backward(size_t layer) {
   if (parallel) attention_output_backward();
   if (gelu_norm) mlp_gelu(w, f);
   device_->run(LinearBackward{
-      .dx = a.d_up, .dw = dw.down_w, .dbias = dw.down_b, .dy = a.dx, .x = f.gelu, .w = w.down_w});
+      .dx = a.d_up, .dw = dw.down_w, .dbias = {}, .dy = a.dx, .x = f.gelu, .w = w.down_w});
   device_->run(GeluBackward{.dx = a.d_up,
                             .dbias = dw.up_b,
                             .dy = a.d_up,
@@ -68,6 +74,7 @@ void Gpt::block_backward(size_t layer) {
   device_->run(LayerNormBackward{.dx = a.dx,
                                  .dgamma = dw.ln2_w,
                                  .dbeta = dw.ln2_b,
+                                 .dbias = parallel ? Tensor() : dw.out_b,
                                  .dy = a.d_norm,
                                  .x = f.mid,
                                  .mean = f.ln2_mean,
@@ -85,15 +92,17 @@ void Gpt::block_backward(size_t layer) {
   if (gelu_norm) attention_norm(w, f);
   device_->run(LinearBackward{
       .dx = a.d_norm, .dw = dw.qkv_w, .dbias = dw.qkv_b, .dy = d_qkv, .x = f.ln1, .w = w.qkv_w});
-  device_->run(LayerNormBackward{.dx = a.dx,
-                                 .dgamma = dw.ln1_w,
-                                 .dbeta = dw.ln1_b,
-                                 .dy = a.d_norm,
-                                 .x = f.x,
-                                 .mean = f.ln1_mean,
-                                 .rstd = f.ln1_rstd,
-                                 .gamma = w.ln1_w,
-                                 .residual = a.dx});
+  device_->run(
+      LayerNormBackward{.dx = a.dx,
+                        .dgamma = dw.ln1_w,
+                        .dbeta = dw.ln1_b,
+                        .dbias = layer > 0 ? d_weights_.blocks[layer - 1].down_b : Tensor(),
+                        .dy = a.d_norm,
+                        .x = f.x,
+                        .mean = f.ln1_mean,
+                        .rstd = f.ln1_rstd,
+                        .gamma = w.ln1_w,
+                        .residual = a.dx});
 }
 
 }  // namespace midfill

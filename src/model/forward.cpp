@@ -1,6 +1,5 @@
 // The model forward, as its equations. N = B*T rows everywhere; docs/notation.md has the letters.
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
@@ -98,6 +97,7 @@ void Gpt::head(bool with_gradient) {
         LinearForward{.y = logits, .x = lnf, .w = weights_.head, .bias = {}, .residual = {}});
     device_->run(CrossEntropy{.loss = a.losses.rows(begin, end),
                               .dlogits = with_gradient ? logits : Tensor(),
+                              .nonfinite = with_gradient ? a.nonfinite : Tensor(),
                               .logits = logits,
                               .targets = a.targets.rows(begin, end),
                               .weights = a.weights.rows(begin, end),
@@ -110,10 +110,6 @@ void Gpt::head(bool with_gradient) {
                                   .x = lnf,
                                   .w = weights_.head});
   }
-  if (with_gradient && !device_->is_cuda())
-    for (int64_t n = 0; n < N; ++n)
-      if (a.weights.as<float>()[n] != 0.0f && !std::isfinite(a.losses.as<float>()[n]))
-        *a.nonfinite.as<int32_t>() = 1;
 }
 
 }  // namespace midfill

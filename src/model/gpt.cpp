@@ -42,7 +42,7 @@ void check_options(const GptOptions& options) {
 }
 
 // What the kernels of `cuda` take. Said here once, by the key to change, before anything runs.
-void check_cuda_shape(const ModelConfig& c) {
+void check_cuda_shape(const ModelConfig& c, DType dtype) {
   const auto multiple_of_8 = [](int value, std::string_view key) {
     require(value % 8 == 0, "{} is {}, expected a multiple of 8 on the device cuda", key, value);
   };
@@ -52,21 +52,32 @@ void check_cuda_shape(const ModelConfig& c) {
           "model.vocab_size {} is padded to {} rows, expected a multiple of 8 on the device cuda: "
           "set model.vocab_multiple to 64",
           c.vocab_size, c.padded_vocab());
-  require(c.head_size() == 32 || c.head_size() == 64 || c.head_size() == 96 || c.head_size() == 128,
-          "model.d_model {} over model.n_heads {} gives heads of {}, expected 32, 64, 96 or 128 on "
-          "the device cuda",
-          c.d_model, c.n_heads, c.head_size());
+  const int head = c.head_size();
+  const bool taken =
+      dtype == DType::f32 ? head % 8 == 0 && head <= 128 : head % 32 == 0 && head <= 128;
+  require(
+      taken,
+      "model.d_model {} over model.n_heads {} gives heads of {}, expected {} on the device cuda",
+      c.d_model, c.n_heads, head,
+      dtype == DType::f32 ? "a multiple of 8 up to 128" : "32, 64, 96 or 128");
 }
 
 void check_device(const ModelConfig& config, const GptOptions& options, const Device& device) {
   if (device.is_cuda())
-    check_cuda_shape(config);
+    check_cuda_shape(config, options.dtype);
   else
     require(
         options.dtype == DType::f32,
-        "train.dtype is {}, expected f32 on the device cpu (--set train.dtype=f32), or --device "
-        "cuda",
+        "dtype is {}, expected f32 on the device cpu (train.dtype or --dtype), or --device cuda",
         name_of(options.dtype));
+}
+
+// An upper bound of what the ops of a micro-step take in Cuda::workspace() with the largest batch:
+// matrix products 32 MiB; attention two tensors as large as x, with statistics and sums; the others
+// less.
+int64_t op_workspace_bytes(const ModelConfig& config, const GptOptions& options) {
+  const int64_t N = int64_t{options.max_batch} * config.n_ctx;
+  return (int64_t{32} << 20) + 3 * N * config.d_model * size_of(options.dtype);
 }
 
 int64_t rotary_table_numel(const ModelConfig& config) {
@@ -113,13 +124,7 @@ Gpt::Gpt(const ModelConfig& config, const GptOptions& options, Device& device)
 }
 
 void Gpt::refresh_compute_params() {
-  if (options_.dtype == DType::f32) return;
-  const HostArena master(*device_, params_);
-  HostArena rounded(*device_, compute_params_);
-  const float* from = master.tensor().as<float>();
-  auto* to = rounded.tensor().as<Bf16>();
-  for (int64_t i = 0; i < params_.numel(); ++i) to[i] = Bf16(from[i]);
-  rounded.store();
+  if (options_.dtype != DType::f32) device_->run(Cast{.y = compute_params_, .x = params_});
 }
 
 Tensor Gpt::param(std::string_view name) const {
@@ -155,6 +160,8 @@ std::vector<MemoryLine> Gpt::memory(const ModelConfig& config, const GptOptions&
   }
   lines.push_back({"activations", activations.kept});
   lines.push_back({"scratch and logits chunk", activations.scratch});
+  if (options.dtype != DType::f32)
+    lines.push_back({"op workspace, at most", op_workspace_bytes(config, options)});
   lines.push_back({"rotary tables", 2 * rotary_table_numel(config) * size_of(DType::f32)});
   return lines;
 }

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "kernels/common/rng.h"
+#include "src/model/host_arena.h"
 
 namespace midfill::test {
 
@@ -153,8 +154,9 @@ double ReferenceModel::loss(const OwnedBatch& batch) const {
 }
 
 void randomize(Gpt& model, uint64_t seed) {
+  HostArena weights(model.device(), model.params());
   for (const Parameter& parameter : model.table().all()) {
-    const Tensor tensor = model.param(parameter.name);
+    const Tensor tensor = weights.at(parameter);
     const bool matrix = tensor.rank() == 2;
     const double deviation = matrix ? 0.3 : 0.2;
     const bool by_token = matrix && parameter.layer < 0;
@@ -165,6 +167,8 @@ void randomize(Gpt& model, uint64_t seed) {
       tensor.as<float>()[i] =
           i < used ? static_cast<float>(parameter.init_mean + deviation * rng.normal()) : 0.0f;
   }
+  weights.store();
+  model.refresh_compute_params();
 }
 
 }  // namespace midfill::test
