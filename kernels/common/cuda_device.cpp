@@ -92,8 +92,7 @@ void Cuda::synchronize() {
 // Waiting sleeps: a step takes long, and its thread's core may have other work.
 Cuda::EventHandle Cuda::make_event() {
   cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync),
-        "cannot make an event");
+  check(cudaEventCreateWithFlags(&event, cudaEventBlockingSync), "cannot make an event");
   return {event, [](void* e) { cudaEventDestroy(static_cast<cudaEvent_t>(e)); }};
 }
 
@@ -130,6 +129,14 @@ void Cuda::replay(CudaGraph& graph, const std::function<void()>& work) {
   }
   check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph.executable.get()), stream),
         "cannot launch a graph");
+}
+
+double Cuda::seconds_between(const EventHandle& first, const EventHandle& last) const {
+  float milliseconds = 0.0f;
+  check(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(first.get()),
+                             static_cast<cudaEvent_t>(last.get())),
+        "cannot read the time of an event");
+  return 1e-3 * milliseconds;
 }
 
 void Cuda::push_range(const char* name) {

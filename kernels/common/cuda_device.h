@@ -53,11 +53,14 @@ class Cuda {
   // Waits for all work. Throws Error where a kernel has failed.
   void synchronize();
 
-  // A cudaEvent_t, null on the emulation; freed with the pointer. Event (device.h) is what to use.
+  // A cudaEvent_t, freed with the pointer; on the emulation a time. Event (device.h) is what to
+  // use.
   using EventHandle = std::unique_ptr<void, void (*)(void*)>;
   EventHandle make_event();
   void record(const EventHandle& event);  // after all work so far
   void wait(const EventHandle& event);    // until that is done; throws as synchronize() does
+  // By the device's clock, after wait() for both.
+  double seconds_between(const EventHandle& first, const EventHandle& last) const;
 
   // Launches what `work` puts on the stream as one CUDA graph: captured at the first call, and
   // again where the workspace has moved since. `work` must enqueue the same each time, must not

@@ -27,6 +27,9 @@ Cuda::EventHandle Cuda::make_event() {
 void Cuda::record(const EventHandle&) {}
 void Cuda::wait(const EventHandle&) {}
 void Cuda::replay(CudaGraph&, const std::function<void()>&) {}
+double Cuda::seconds_between(const EventHandle&, const EventHandle&) const {
+  return 0.0;
+}
 void Cuda::push_range(const char*) {}
 void Cuda::pop_range() {}
 

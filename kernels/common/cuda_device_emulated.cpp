@@ -1,6 +1,7 @@
 // The emulated device: kernels run on the calling thread and have run when their launch returns, so
 // there is nothing to wait for. Its memory comes from simt::allocate, which race mode and
 // AddressSanitizer watch.
+#include <chrono>
 #include <cstring>
 
 #include "kernels/common/cuda_device.h"
@@ -37,14 +38,31 @@ void Cuda::copy(void* to_device, const void* from_device, size_t bytes) {
 }
 
 void Cuda::synchronize() {}
+
+// What was recorded is done, so an event is the time of its record().
+using Clock = std::chrono::steady_clock;
+
 Cuda::EventHandle Cuda::make_event() {
-  return {nullptr, nullptr};
+  return {new Clock::time_point,
+          [](void* event) { delete static_cast<Clock::time_point*>(event); }};
 }
-void Cuda::record(const EventHandle&) {}
+
+void Cuda::record(const EventHandle& event) {
+  *static_cast<Clock::time_point*>(event.get()) = Clock::now();
+}
+
 void Cuda::wait(const EventHandle&) {}
 void Cuda::replay(CudaGraph&, const std::function<void()>& work) {
   work();
 }
+
+double Cuda::seconds_between(const EventHandle& first, const EventHandle& last) const {
+  const auto time_of = [](const EventHandle& e) {
+    return *static_cast<Clock::time_point*>(e.get());
+  };
+  return std::chrono::duration<double>(time_of(last) - time_of(first)).count();
+}
+
 void Cuda::push_range(const char*) {}
 void Cuda::pop_range() {}
 

@@ -76,11 +76,19 @@ Event::Event(Device& device)
       event_(cuda_ ? cuda_->make_event() : Cuda::EventHandle(nullptr, nullptr)) {}
 
 void Event::record() {
-  if (cuda_) cuda_->record(event_);
+  if (cuda_)
+    cuda_->record(event_);
+  else
+    recorded_ = std::chrono::steady_clock::now();
 }
 
 void Event::wait() {
   if (cuda_) cuda_->wait(event_);
+}
+
+double Event::seconds_since(const Event& earlier) const {
+  if (cuda_) return cuda_->seconds_between(earlier.event_, event_);
+  return std::chrono::duration<double>(recorded_ - earlier.recorded_).count();
 }
 
 }  // namespace midfill

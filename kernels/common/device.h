@@ -8,6 +8,7 @@
 // Operands are in memory of the device.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -119,18 +120,21 @@ class Device {
   std::unique_ptr<Cuda> cuda_;
 };
 
-// A point in the work of a device that the host can wait for. On the CPU all work is done when its
-// call returns, so there is nothing to wait for.
+// A point in the work of a device, with its time, that the host can wait for. On the CPU all work
+// is done when its call returns, so there is nothing to wait for.
 class Event {
  public:
   explicit Event(Device& device);  // which outlives it
 
   void record();  // the point is after all work so far; an earlier one is forgotten
-  void wait();    // returns at once before the first record(). Throws Error where a kernel failed
+  void wait();    // until that work is done; throws Error where a kernel failed
+  // When the device got here, counted from `earlier`, after wait().
+  double seconds_since(const Event& earlier) const;
 
  private:
   Cuda* cuda_;  // null on the CPU
   Cuda::EventHandle event_;
+  std::chrono::steady_clock::time_point recorded_;  // on the CPU
 };
 
 }  // namespace midfill

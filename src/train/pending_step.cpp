@@ -8,6 +8,8 @@ namespace midfill {
 PendingStep::PendingStep(int64_t rows, int64_t n_ctx, Device& device)
     : device_(&device),
       memory_(device.allocate_host(static_cast<size_t>(16 * rows * n_ctx + 8 + 4))),
+      begun_(device),
+      ready_(device),
       done_(device) {
   auto* next = static_cast<char*>(memory_.data());
   const auto take = [&](DType dtype, std::initializer_list<int64_t> dims) {
@@ -23,13 +25,17 @@ PendingStep::PendingStep(int64_t rows, int64_t n_ctx, Device& device)
   updates_ = take(DType::i32, {1});
 }
 
-void PendingStep::begin(const SampleBatch& batch) {
+void PendingStep::begin(int64_t step, double lr, Loader& loader) {
+  begun_.record();
+  const SampleBatch& batch = loader.next();
+  ready_.record();
   require(batch.rows == rows() && batch.n_ctx == ids_.dim(1),
           "step: a batch of {} samples of {} tokens, expected {} of {}", batch.rows, batch.n_ctx,
           rows(), ids_.dim(1));
   std::ranges::copy(batch.ids, ids_.as<int32_t>());
   std::ranges::copy(batch.targets, targets_.as<int32_t>());
   std::ranges::copy(batch.weights, weights_.as<float>());
+  record = {.step = step, .lr = lr, .dropped = batch.stats.dropped, .padded = batch.stats.padded};
   first_sample_ = batch.first_sample;
   total_weight_ = batch.total_weight;
 }

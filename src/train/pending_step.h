@@ -1,7 +1,6 @@
 // A step between the moment when all of its work is enqueued and its record.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <vector>
 
@@ -19,12 +18,11 @@ namespace midfill {
 // optimizer reports.
 class PendingStep {
  public:
-  using Clock = std::chrono::steady_clock;
-
   PendingStep(int64_t rows, int64_t n_ctx, Device& device);
 
-  // Copies the batch. The step before that used this object must be complete.
-  void begin(const SampleBatch& batch);
+  // Begins a step: takes the next batch, waiting for it. The step before that used this object must
+  // be complete.
+  void begin(int64_t step, double lr, Loader& loader);
   int64_t rows() const { return ids_.dim(0); }
   double total_weight() const { return total_weight_; }
   int64_t first_sample() const { return first_sample_; }
@@ -33,6 +31,8 @@ class PendingStep {
 
   // After all work of the step: the copies of what the optimizer knows, and the point to wait for.
   void enqueue_report(const Optimizer& optimizer);
+  // Where work was added after the report: that point is now here.
+  void enqueue_end() { done_.record(); }
   void wait() { done_.wait(); }
 
   // What there is after wait().
@@ -40,10 +40,11 @@ class PendingStep {
   double loss_sum(int64_t at_once) const;
   double grad_norm() const;  // of the mean gradient
   int64_t updates() const;   // applied so far, this step's included where the device applied it
+  double seconds() const { return done_.seconds_since(begun_); }        // waiting for data included
+  double wait_seconds() const { return ready_.seconds_since(begun_); }  // of the device, for data
   std::vector<int64_t> nonfinite_samples() const;  // with a loss that is not finite
 
-  StepRecord record;  // filled by the trainer
-  Clock::time_point start;
+  StepRecord record;  // begin() fills what is known then, the trainer the rest
 
  private:
   Device* device_;
@@ -52,7 +53,7 @@ class PendingStep {
   Tensor sum_squares_, updates_;             // (1) f64, (1) i32
   int64_t first_sample_ = 0;
   double total_weight_ = 0.0;
-  Event done_;
+  Event begun_, ready_, done_;  // before and after waiting for the batch; after everything
 };
 
 }  // namespace midfill

@@ -13,12 +13,6 @@ namespace midfill {
 
 namespace {
 
-using Clock = PendingStep::Clock;
-
-double seconds_between(Clock::time_point start, Clock::time_point end) {
-  return std::chrono::duration<double>(end - start).count();
-}
-
 std::unique_ptr<SampleStream> open_stream(const Config& config, const Tokenizer& tokenizer) {
   require(!config.data.train.empty(),
           "data.train is empty, expected the prefix of a dataset (.bin and .idx)");
@@ -74,7 +68,9 @@ bool Trainer::run(const std::filesystem::path& directory, RunLog& log, const Sto
 }
 
 std::optional<StepRecord> Trainer::step(Loader& loader, RunLog& log) {
-  PendingStep& step = take_batch(loader);
+  const int64_t number = last_enqueued() + 1;
+  PendingStep& step = slot_of(number);
+  step.begin(number, learning_rate(config_.optim, number, config_.train.steps), loader);
   enqueue_gradients(step);
   if (device_judges_)
     optimizer_.enqueue_update(step.record.lr, step.total_weight());
@@ -83,32 +79,13 @@ std::optional<StepRecord> Trainer::step(Loader& loader, RunLog& log) {
   step.enqueue_report(optimizer_);
   ++under_way_;
 
-  const bool wait = !late_records_ || last_enqueued() == config_.train.steps;
+  const bool wait = !late_records_ || number == config_.train.steps;
   std::optional<StepRecord> record;
   while (under_way_ > (wait ? 0 : 1)) record = finish_step(log);
   require(state_.skipped_in_row < config_.train.max_skips,
           "step {}: {} updates in a row were skipped (train.max_skips)", state_.step,
           state_.skipped_in_row);
   return record;
-}
-
-// The next step with its batch, learning rate and the time it took to get the batch.
-PendingStep& Trainer::take_batch(Loader& loader) {
-  const auto start = Clock::now();
-  const SampleBatch& batch = loader.next();
-  const double wait_seconds = seconds_between(start, Clock::now());
-
-  const int64_t number = last_enqueued() + 1;
-  PendingStep& step = slot_of(number);
-  step.begin(batch);
-  step.start = start;
-  step.record = {.step = number,
-                 .lr = learning_rate(config_.optim, number, config_.train.steps),
-                 .dropped = batch.stats.dropped,
-                 .padded = batch.stats.padded};
-  // The wait belongs to the step whose time it is part of.
-  (under_way_ > 0 ? slot_of(number - 1) : step).record.wait_seconds += wait_seconds;
-  return step;
 }
 
 // Sums gradients over the step's micro-batches.
@@ -137,7 +114,11 @@ StepRecord Trainer::finish_step(RunLog& log) {
          record.step);
   }
   if (record.verdict == Verdict::apply) {
-    if (!device_judges_) optimizer_.enqueue_adamw(record.lr, step.total_weight());
+    if (!device_judges_) {
+      optimizer_.enqueue_adamw(record.lr, step.total_weight());
+      step.enqueue_end();
+      step.wait();
+    }
     guard_.accept(record.loss, record.grad_norm);
     ++state_.updates;
     state_.skipped_in_row = 0;
@@ -151,9 +132,8 @@ StepRecord Trainer::finish_step(RunLog& log) {
   state_.tokens += config_.train.batch_tokens;
   record.tokens = state_.tokens;
   record.skipped = state_.skipped;
-  const auto now = Clock::now();
-  record.seconds = seconds_between(std::max(step.start, last_finish_), now);
-  last_finish_ = now;
+  record.seconds = step.seconds();
+  record.wait_seconds = step.wait_seconds();
   log.step(record);
   return record;
 }
@@ -202,15 +182,16 @@ void Trainer::evaluate(RunLog& log) {
 void Trainer::save(const std::filesystem::path& directory, RunLog& log) {
   drain(log);
   if (state_.step == saved_step_) return;
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   log.sync();
   state_.loss_window = guard_.loss_window();
   state_.norm_window = guard_.norm_window();
   save_checkpoint(directory, model_, &optimizer_, state_);
   prune_checkpoints(directory, config_.checkpoint.keep_last, config_.checkpoint.keep_every);
   saved_step_ = state_.step;
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   log.line(fmt::format("checkpoint after step {} saved in {} ({:.1f}s)", state_.step,
-                       directory.string(), seconds_between(start, Clock::now())));
+                       directory.string(), seconds.count()));
 }
 
 }  // namespace midfill

@@ -54,7 +54,6 @@ class Trainer {
   bool evaluates() const { return evaluator_.has_value(); }
 
  private:
-  PendingStep& take_batch(Loader& loader);
   void enqueue_gradients(PendingStep& step);
   StepRecord finish_step(RunLog& log);
   Verdict judge(const PendingStep& step) const;
@@ -78,7 +77,6 @@ class Trainer {
   bool device_judges_, late_records_;
   std::vector<PendingStep> slots_;
   int64_t under_way_ = 0;  // steps enqueued whose records are not there yet
-  PendingStep::Clock::time_point last_finish_;
   int64_t saved_step_ = 0;
 };
 
