@@ -1,63 +1,24 @@
 // Real processes of the midfill binary, with real signals.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <thread>
 
 #include "kernels/common/rng.h"
+#include "tests/train/midfill_process.h"
 #include "tests/train/train_fixture.h"
 
 namespace midfill {
 namespace {
 
 namespace fs = std::filesystem;
+using Process = test::MidfillProcess;
 using test::TrainFixture;
 
 void sleep_ms(int64_t ms) {
   std::this_thread::sleep_for(std::chrono::milliseconds(ms));
 }
-
-// midfill with arguments; its output goes to a file.
-class Process {
- public:
-  Process(const std::vector<std::string>& arguments, const fs::path& output) {
-    pid_ = ::fork();
-    if (pid_ != 0) return;
-    const int fd = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    ::dup2(fd, STDOUT_FILENO);
-    ::dup2(fd, STDERR_FILENO);
-    std::vector<char*> argv = {const_cast<char*>(MIDFILL_BINARY)};
-    for (const std::string& argument : arguments)
-      argv.push_back(const_cast<char*>(argument.c_str()));
-    argv.push_back(nullptr);
-    ::execv(MIDFILL_BINARY, argv.data());
-    ::_exit(127);
-  }
-  ~Process() {
-    if (status_ == kRunning) {
-      ::kill(pid_, SIGKILL);
-      wait();
-    }
-  }
-  void send(int signal) const { ::kill(pid_, signal); }
-  // The exit status, or 1000 + the signal that ended it.
-  int wait() {
-    int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
-    }
-    status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-    return status_;
-  }
-
- private:
-  static constexpr int kRunning = -1;
-  pid_t pid_;
-  int status_ = kRunning;
-};
 
 struct ProcessTest : testing::Test {
   // Enough work for signals to arrive in the middle of it; about two seconds in all.
@@ -79,13 +40,7 @@ struct ProcessTest : testing::Test {
   std::string output() { return test::read_text(fixture / "output"); }
   // Waits until the run has written so many bytes of metrics.
   bool wait_for_metrics(const std::string& name, uintmax_t bytes) {
-    for (int i = 0; i < 6000; ++i) {
-      std::error_code absent;
-      const uintmax_t size = fs::file_size(fixture / name / "metrics.jsonl", absent);
-      if (!absent && size >= bytes) return true;
-      sleep_ms(5);
-    }
-    return false;
+    return test::wait_for_bytes(fixture / name / "metrics.jsonl", bytes);
   }
   void make_whole() { ASSERT_EQ(run(train("whole")), 0) << output(); }
 

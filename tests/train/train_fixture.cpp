@@ -1,5 +1,8 @@
 #include "tests/train/train_fixture.h"
 
+#include <map>
+#include <set>
+
 #include "src/checkpoint/checkpoint.h"
 #include "tests/data/data_test_support.h"
 
@@ -91,6 +94,20 @@ void expect_same_run(const fs::path& a, const fs::path& b) {
   for (const auto& [name, bytes] : x)
     EXPECT_TRUE(y.contains(name) && y.at(name) == bytes) << name << " differs";
   EXPECT_EQ(trajectory_of(a), trajectory_of(b));
+}
+
+TokenId rare_token(const SampleStream& stream, int steps, int samples_per_step) {
+  std::map<TokenId, std::set<int>> steps_of;
+  Sample sample;
+  for (int i = 0; i < steps * samples_per_step; ++i) {
+    stream.get(i, sample);
+    for (size_t t = 0; t + 1 < sample.tokens.size(); ++t)
+      steps_of[sample.tokens[t]].insert(i / samples_per_step);
+  }
+  for (const auto& [token, found] : steps_of)
+    if (std::ssize(found) >= 3 && std::ssize(found) <= steps / 2) return token;
+  ADD_FAILURE() << "no such token";
+  return 0;
 }
 
 }  // namespace midfill::test

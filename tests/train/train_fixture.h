@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "src/data/sample_stream.h"
 #include "src/io/json.h"
 #include "src/train/train.h"
 #include "tests/support/test_support.h"
@@ -37,5 +38,8 @@ std::map<std::string, std::string> files_of(const std::filesystem::path& checkpo
 // Both runs have the same last checkpoint, bit for bit, and the same trajectory.
 void expect_same_run(const std::filesystem::path& a, const std::filesystem::path& b);
 std::filesystem::path newest_checkpoint(const std::filesystem::path& run);
+
+// A token that stands in the inputs of some, but not most, of the first `steps` steps.
+TokenId rare_token(const SampleStream& stream, int steps, int samples_per_step);
 
 }  // namespace midfill::test

@@ -3,8 +3,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <map>
-#include <set>
 
 #include "src/checkpoint/run_directory.h"
 #include "tests/train/train_fixture.h"
@@ -15,6 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using test::error_of;
 using test::expect_same_run;
+using test::rare_token;
 using test::TrainFixture;
 using test::trajectory_of;
 
@@ -49,21 +48,6 @@ struct ManualRun {
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-// A token that stands in the inputs of some, but not most, of the first `steps` steps.
-TokenId rare_token(const SampleStream& stream, int steps, int samples_per_step) {
-  std::map<TokenId, std::set<int>> steps_of;
-  Sample sample;
-  for (int i = 0; i < steps * samples_per_step; ++i) {
-    stream.get(i, sample);
-    for (size_t t = 0; t + 1 < sample.tokens.size(); ++t)
-      steps_of[sample.tokens[t]].insert(i / samples_per_step);
-  }
-  for (const auto& [token, found] : steps_of)
-    if (std::ssize(found) >= 3 && std::ssize(found) <= steps / 2) return token;
-  ADD_FAILURE() << "no such token";
-  return 0;
 }
 
 TEST(Train, MakesARun) {
