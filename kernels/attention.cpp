@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/attention_tiles.h"
+#include "kernels/common/column_sums.h"
 
 namespace midfill {
 
@@ -87,6 +88,7 @@ void AttentionBackward::check() const {
   expect(dout, kOp, "dout", qkv.dtype(), {g.B, g.T, g.NH, g.HS});
   expect(out, kOp, "out", qkv.dtype(), {g.B, g.T, g.NH, g.HS});
   expect(lse, kOp, "lse", DType::f32, {g.B, g.NH, g.T});
+  if (dbias) expect(dbias, kOp, "dbias", DType::f32, {g.NH * 3 * g.HS});
   check_rotary(kOp, position, g.T, g.HS);
   require(!overlap(dqkv, qkv) && !overlap(dqkv, out) && !overlap(dqkv, dout),
           "{}: dqkv overlaps qkv, out or dout", kOp);
@@ -227,6 +229,20 @@ void AttentionBackward::run(Cpu& cpu) const {
         write_dq(dq, head / g.NH, head % g.NH, i);
       }
     }
+  }
+  if (dbias) {
+    // The heads are done, and with them the workspace: it takes the sums over blocks of rows.
+    const int64_t columns = g.NH * 3 * g.HS;
+    auto* sums = static_cast<float*>(
+        cpu.workspace(static_cast<size_t>(sum_blocks(g.B * g.T) * columns) * sizeof(float)));
+    for_each_sum_block(cpu, g.B * g.T, [&](int64_t block, int64_t begin, int64_t end) {
+      float* to = sums + block * columns;
+      std::fill(to, to + columns, 0.0f);
+      for (int64_t row = begin; row < end; ++row)
+#pragma omp simd
+        for (int64_t c = 0; c < columns; ++c) to[c] += dx[row * columns + c];
+    });
+    add_column_sums(cpu, sums, sum_blocks(g.B * g.T), columns, dbias.as<float>());
   }
 }
 

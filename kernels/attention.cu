@@ -3,20 +3,23 @@
 
 #include "kernels/attention_bf16.h"
 #include "kernels/attention_f32.cuh"
+#include "kernels/common/column_sums.cuh"
 
 namespace midfill {
 
 void AttentionForward::run(Cuda& cuda) const {
-  if (qkv.dtype() == DType::bf16)
-    attention_forward_bf16(cuda, *this);
-  else
-    attention_forward_f32(cuda, *this);
+  if (qkv.dtype() == DType::bf16) return attention_forward_bf16(cuda, *this);
+  attention_forward_f32(cuda, *this);
 }
 
 void AttentionBackward::run(Cuda& cuda) const {
-  require(qkv.dtype() == DType::f32, "AttentionBackward on cuda: qkv is {}, expected f32",
-          name_of(qkv.dtype()));
+  if (qkv.dtype() == DType::bf16) return attention_backward_bf16(cuda, *this);
   attention_backward_f32(cuda, *this);
+  if (!dbias) return;
+  const int64_t rows = dqkv.dim(0) * dqkv.dim(1), columns = dbias.numel();
+  auto* partials = static_cast<float*>(cuda.workspace(
+      static_cast<size_t>(ColumnWalk(rows, columns).partials()) * sizeof(float)));
+  add_columns(cuda, dqkv.as<float>(), rows, columns, partials, dbias.as<float>());
 }
 
 }  // namespace midfill

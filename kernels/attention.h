@@ -52,16 +52,25 @@ struct AttentionForward {
   void run(Cuda& cuda) const;
 };
 
-// Gradient of the packed projections, before the rotation (dq and dk are turned back inside).
-// shapes   dqkv, qkv (B,T,NH,3,HS)   dout, out (B,T,NH,HS)   lse (B,NH,T)
-// dtypes   f32, or bf16 on cuda (all the same); lse and rotary tables always f32
+// Gradient of the packed projections, before the rotation (dq and dk are turned back inside), and of
+// their bias.
+// shapes   dqkv, qkv (B,T,NH,3,HS)   dbias (NH*3*HS)   dout, out (B,T,NH,HS)   lse (B,NH,T)
+// dtypes   f32, or bf16 on cuda (all the same); lse, dbias and rotary tables always f32
+// layout   as AttentionForward
 // writes   dqkv overwritten; must not overlap qkv, out or dout
+//          dbias optional: += the sum of dqkv over B and T
 // numerics scores are recomputed from q, k and lse; no atomics: bit-identical run to run at a given
-//          thread count, and on cuda
-// accuracy vs double: 2e-5 of the tensor's largest magnitude
-// cost     5*B*NH*T*T*HS FLOP (causal half), 7 on cuda in f32; compute bound
+//          thread count, and on cuda. A NaN reaches all that depends on it, and may reach others of
+//          its tile of 64. In bf16, turned q and k, probabilities and gradients of scores are
+//          rounded to bf16, sums are f32, and dbias sums dqkv before its rounding
+// accuracy vs double: 2e-5 of the tensor's largest magnitude; bf16: twice the error of rounding the
+//          operands
+// cost     5*B*NH*T*T*HS FLOP (causal half), 7 on cuda; compute bound. In bf16 the workspace takes
+//          8*B*NH*T bytes, with R > 0 4*B*T*NH*HS more for turned q and k, and with dbias
+//          4*B*ceil(T/64)*NH*3*HS for partial sums
 struct AttentionBackward {
   Tensor dqkv;                 // out
+  Tensor dbias;                // in, out
   Tensor dout, out, lse, qkv;  // in
   Rotary position;             // in
   void check() const;

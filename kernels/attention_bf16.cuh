@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <type_traits>
 
@@ -23,7 +24,16 @@ namespace midfill::flash {
 using bf16 = __nv_bfloat16;
 
 constexpr float kLog2e = 1.4426950408889634f;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
+
+// Of the running thread: in its warp, and its warp's in the block.
+__device__ __forceinline__ int lane_index() {
+  return static_cast<int>(threadIdx.x % 32);
+}
+__device__ __forceinline__ int warp_index() {
+  return static_cast<int>(threadIdx.x / 32);
+}
 
 // Rows of heads in global memory, strides in elements. Row t of head h of sequence b.
 struct Rows {
@@ -34,13 +44,6 @@ struct Rows {
     return data + b * batch + h * head + int64_t{t} * row;
   }
 };
-
-// Blocks: x is the head, y tells the tile of its queries, z is the sequence. The heads of a
-// sequence run side by side, so that what they read stays in L2, with their longest tiles first, so
-// that the last blocks are short.
-__device__ __forceinline__ int tile_longest_first() {
-  return static_cast<int>(gridDim.y - 1 - blockIdx.y);
-}
 
 // Rotation by tables (T', half), f32; half = R / 2, 0 for none.
 struct Turn {
@@ -98,11 +101,11 @@ struct Tile {
   // Threads copy tiles kPass rows at a time; with 12 chunks to a row the last warp rests.
   static constexpr int kPass = kHead == 96 ? 8 : kThreads / kChunks;
   static __device__ __forceinline__ int thread_row() {
-    return static_cast<int>(threadIdx.x) / kChunks;
+    return static_cast<int>(threadIdx.x / kChunks);
   }
   // Where in its rows the thread's first copy begins.
   static __device__ __forceinline__ int thread_source(int stride) {
-    return thread_row() * stride + static_cast<int>(threadIdx.x) % kChunks * 8;
+    return thread_row() * stride + static_cast<int>(threadIdx.x % kChunks) * 8;
   }
   // Starts copying kRows rows, of which `count` are there; the others become zeros. By all threads;
   // `from`: rows + thread_source(stride).
@@ -111,7 +114,7 @@ struct Tile {
                                                     int count) {
     static_assert(kRows % kPass == 0 && kPass % 8 == 0);
     if (kPass * kChunks < kThreads && thread_row() >= kPass) return;
-    bf16* to = tile + offset(thread_row(), static_cast<int>(threadIdx.x) % kChunks);
+    bf16* to = tile + offset(thread_row(), static_cast<int>(threadIdx.x % kChunks));
     const int left = count - thread_row();
     SIMT_UNROLL
     for (int i = 0; i < kRows; i += kPass) {
@@ -137,7 +140,7 @@ struct Tile {
   }
   // The lane's offset for these.
   static __device__ __forceinline__ int lane_by_column() {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int lane = lane_index();
     return offset(lane % 16, lane / 16);
   }
 
@@ -147,7 +150,7 @@ struct Tile {
     ptx::ldmatrix(b, tile + advance(at, step));
   }
   static __device__ __forceinline__ int lane_by_row() {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int lane = lane_index();
     return offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
   }
 
@@ -186,6 +189,9 @@ struct Packed {
         NH(static_cast<int>(qkv.dim(2))),
         HS(static_cast<int>(qkv.dim(4))) {}
 
+  // Blocks: x is the head, y tells the tile, z is the sequence. The heads of a sequence run side by
+  // side, so that what they read stays in L2; kernels take long tiles first, so that the last
+  // blocks are short.
   dim3 grid(int tile) const {
     return {static_cast<unsigned>(NH), blocks_of(T, tile), static_cast<unsigned>(B)};
   }

@@ -6,8 +6,6 @@
 // offset that follows the row's maximum only when a score exceeds it by 2^kHeadroom, since any
 // offset gives the same quotients: most tiles need neither the maximum over the row's four lanes
 // nor a rescaling of the sums.
-#include <limits>
-
 #include "kernels/attention_bf16.cuh"
 #include "kernels/attention_bf16.h"
 
@@ -19,7 +17,6 @@ using namespace flash;
 
 constexpr int kQueries = 128, kKeys = 64, kStages = 2;
 constexpr float kHeadroom = 8.0f;  // probabilities stay below 2^8, far from the limits of f32
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 template <int kHead>
 struct Shape {
@@ -68,7 +65,7 @@ struct WarpRows {
 
     if (ahead + kKeys > 1) {
       // The key that this lane's first query sees last, in columns from the lane's first.
-      const int lane = static_cast<int>(threadIdx.x) % 32, last = lane / 4 - lane % 4 * 2 - ahead;
+      const int lane = lane_index(), last = lane / 4 - lane % 4 * 2 - ahead;
       SIMT_UNROLL
       for (int m = 0; m < 2; ++m) {
         SIMT_UNROLL
@@ -148,9 +145,11 @@ __global__ __launch_bounds__(kThreads, Shape<kHead>::kBlocks) void attention_for
   using T = Tile<kHead>;
   bf16* queries = dynamic_shared<bf16>();  // (kQueries, kHead)
   bf16* ring = queries + S::kQueryTile;    // (kStages, 2, kKeys, kHead): keys, values
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+  const int thread = static_cast<int>(threadIdx.x), warp = warp_index(), lane = lane_index();
   const int h = static_cast<int>(blockIdx.x), b = static_cast<int>(blockIdx.z);
-  const int begin = tile_longest_first() * kQueries, count = min(kQueries, x.T - begin);
+  // The last queries see most keys and begin first.
+  const int begin = static_cast<int>(gridDim.y - 1 - blockIdx.y) * kQueries;
+  const int count = min(kQueries, x.T - begin);
   const int row = 32 * warp;  // the warp's first query in the tile
 
   // Tiles of keys and values arrive in turn in the two halves of the ring.
@@ -171,7 +170,7 @@ __global__ __launch_bounds__(kThreads, Shape<kHead>::kBlocks) void attention_for
       const int r = i / T::kChunks, chunk = i % T::kChunks;
       float turned[8] = {};
       if (r < count) load_turned8(turned, q + int64_t{r} * x.q.row, chunk, x.turn, begin + r, 1.0f);
-      store8(queries + T::offset(r, chunk), turned);
+      store8_shared(queries + T::offset(r, chunk), turned);
     }
   }
 

@@ -44,4 +44,11 @@ __device__ __forceinline__ void store8(T* to, const float (&from)[8]) {
   }
 }
 
+// The same in bf16 to shared memory.
+__device__ __forceinline__ void store8_shared(__nv_bfloat16* to, const float (&from)[8]) {
+  *reinterpret_cast<uint4*>(to) =
+      make_uint4(ptx::pack_bf16x2(from[0], from[1]), ptx::pack_bf16x2(from[2], from[3]),
+                 ptx::pack_bf16x2(from[4], from[5]), ptx::pack_bf16x2(from[6], from[7]));
+}
+
 }  // namespace midfill

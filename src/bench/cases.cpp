@@ -199,6 +199,7 @@ void attention(const Shape& s, DType t, std::vector<Case>& to) {
                       o.device().run(f);
                       return work(o,
                                   AttentionBackward{.dqkv = o.empty(t, {B, T, NH, 3, HS}),
+                                                    .dbias = {},
                                                     .dout = o.normal(t, {B, T, NH, HS}, kGradient),
                                                     .out = f.out,
                                                     .lse = f.lse,

@@ -84,6 +84,7 @@ void Gpt::block_backward(size_t layer) {
 
   if (!parallel) attention_output_backward();
   device_->run(AttentionBackward{.dqkv = a.d_qkv,
+                                 .dbias = {},
                                  .dout = a.d_attention,
                                  .out = f.attention,
                                  .lse = f.attention_lse,

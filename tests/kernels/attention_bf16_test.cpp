@@ -29,7 +29,7 @@ std::ostream& operator<<(std::ostream& out, const Shape& s) {
 // Operands in f32 of ops that run with copies of them in bf16.
 struct Attention {
   Shape s;
-  std::vector<float> cos, sin, qkv, out, lse;
+  std::vector<float> cos, sin, qkv, out, lse, dout, dqkv, dbias;
 
   explicit Attention(const Shape& shape, double scale = 1.0)
       : s(shape),
@@ -37,7 +37,10 @@ struct Attention {
         sin(cos.size()),
         qkv(random_floats(s.B * s.T * s.NH * 3 * s.HS, 1, scale)),
         out(poisoned(s.B * s.T * s.NH * s.HS)),
-        lse(poisoned(s.B * s.NH * s.T)) {
+        lse(poisoned(s.B * s.NH * s.T)),
+        dout(random_floats(s.B * s.T * s.NH * s.HS, 2)),
+        dqkv(poisoned(s.B * s.T * s.NH * 3 * s.HS)),
+        dbias(random_floats(s.NH * 3 * s.HS, 3)) {
     if (s.R > 0) Device("cpu", 1).run(RotaryTables{.cos = rotary().cos, .sin = rotary().sin});
   }
   Rotary rotary() const {
@@ -56,12 +59,29 @@ struct Attention {
             .qkv = packed(qkv),
             .position = rotary()};
   }
+  // After the forward pass of the CPU.
+  AttentionBackward backward_op() const {
+    Device("cpu", 2).run(forward_op());
+    return {.dqkv = packed(dqkv),
+            .dbias = Tensor::of(dbias.data(), {s.NH * 3 * s.HS}),
+            .dout = rows(dout),
+            .out = rows(out),
+            .lse = Tensor::of(lse.data(), {s.B, s.NH, s.T}),
+            .qkv = packed(qkv),
+            .position = rotary()};
+  }
 };
 
 const std::vector<Tensor AttentionForward::*> kForwardNarrow = {&AttentionForward::out,
                                                                 &AttentionForward::qkv};
 const std::vector<Tensor AttentionForward::*> kForwardOutputs = {&AttentionForward::out,
                                                                  &AttentionForward::lse};
+
+const std::vector<Tensor AttentionBackward::*> kBackwardNarrow = {
+    &AttentionBackward::dqkv, &AttentionBackward::dout, &AttentionBackward::out,
+    &AttentionBackward::qkv};
+const std::vector<Tensor AttentionBackward::*> kBackwardOutputs = {&AttentionBackward::dqkv,
+                                                                   &AttentionBackward::dbias};
 
 // The outputs of the op on cuda, one after another, its operands `narrow` in bf16.
 template <typename Op>
@@ -82,9 +102,9 @@ std::vector<float> run_in_bf16(Op op, const std::vector<Tensor Op::*>& narrow,
 
 // Each head size; no rotation, of a part that ends inside a chunk of eight, between chunks, and of
 // all; one row, rows around the edges of tiles of 32, 64 and 128; several heads and sequences.
-const Shape kShapes[] = {{1, 1, 1, 32, 32},   {1, 1, 2, 128, 0},    {2, 17, 3, 32, 8},
+const Shape kShapes[] = {{1, 1, 1, 32, 32},   {2, 1, 8, 128, 0},    {2, 17, 3, 32, 8},
                          {1, 33, 1, 96, 96},  {1, 64, 2, 64, 16},   {2, 65, 1, 128, 128},
-                         {1, 100, 2, 96, 20}, {2, 128, 3, 64, 64},  {1, 129, 1, 128, 0},
+                         {2, 100, 3, 96, 20}, {2, 128, 3, 64, 64},  {1, 129, 1, 128, 0},
                          {2, 130, 2, 64, 0},  {1, 130, 1, 128, 32}, {1, 200, 1, 32, 0},
                          {1, 257, 1, 32, 16}};
 
@@ -101,6 +121,44 @@ TEST_P(AttentionBf16, ForwardErrorIsRounding) {
 TEST_P(AttentionBf16, LargeScoresErrAsRounding) {
   EXPECT_TRUE(test::bf16_error_is_rounding(Attention(GetParam(), 10.0).forward_op(), kForwardNarrow,
                                            kForwardOutputs));
+}
+
+TEST_P(AttentionBf16, BackwardErrorIsRounding) {
+  const Attention a(GetParam());
+  EXPECT_TRUE(
+      test::bf16_error_is_rounding(a.backward_op(), kBackwardNarrow, {&AttentionBackward::dqkv}));
+}
+
+// Up to the rounding of dqkv, which is made after the sum.
+TEST_P(AttentionBf16, BiasGradientIsTheSumOfRows) {
+  const Attention a(GetParam());
+  const auto found = run_in_bf16(a.backward_op(), kBackwardNarrow, kBackwardOutputs);
+  const size_t columns = a.dbias.size(), rows = a.dqkv.size() / columns;
+  std::vector<double> expected(a.dbias.begin(), a.dbias.end()), tolerances(columns, 1e-5);
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t c = 0; c < columns; ++c) {
+      expected[c] += found[row * columns + c];
+      tolerances[c] += std::abs(found[row * columns + c]) / 256;
+    }
+  EXPECT_TRUE(test::all_near({found.data() + a.dqkv.size(), columns}, expected, tolerances));
+}
+
+TEST_P(AttentionBf16, BackwardRepeatsBitForBit) {
+  std::optional<std::vector<float>> first;
+  test::for_each_way([&](int) {
+    const Attention a(GetParam());
+    const auto found = run_in_bf16(a.backward_op(), kBackwardNarrow, kBackwardOutputs);
+    if (!first) first = found;
+    EXPECT_TRUE(same_bits(*first, found));
+  });
+}
+
+TEST_P(AttentionBf16, BiasGradientIsOptional) {
+  const Attention a(GetParam());
+  AttentionBackward without = a.backward_op();
+  without.dbias = {};
+  EXPECT_TRUE(same_bits(run_in_bf16(without, kBackwardNarrow, {&AttentionBackward::dqkv}),
+                        run_in_bf16(a.backward_op(), kBackwardNarrow, {&AttentionBackward::dqkv})));
 }
 
 TEST_P(AttentionBf16, ForwardRepeatsBitForBit) {
@@ -146,20 +204,37 @@ TEST(AttentionBf16, OtherHeadSizesAreRefused) {
 }
 
 #ifdef MIDFILL_TEST_SCHEDULES
-// Of the launch before: no access of shared memory takes more passes than it must. Race mode counts
-// all accesses, but sees the stores of vector8.cuh in parts.
+// Of the launch before: no matrix read from a tile (attention_bf16.cuh) takes more passes than it
+// must. Race mode counts other accesses too, but sees stores of vectors in parts.
 void expect_no_bank_conflicts() {
-  EXPECT_FALSE(simt::bank_use().empty());
+  int64_t reads = 0;
   for (const simt::BankUse& use : simt::bank_use()) {
-    if (!use.where.starts_with("attention_")) continue;
+    if (!use.where.starts_with("attention_bf16.cuh")) continue;
+    reads += use.accesses;
     EXPECT_EQ(use.passes, use.needed) << use.where << ", " << use.accesses << " accesses";
   }
+  EXPECT_GT(reads, 0);
 }
 
 TEST_P(AttentionBf16, ForwardHasNoBankConflicts) {
   const simt::Options before = simt::options();
   simt::options().count_banks = true;
   run_in_bf16(Attention(GetParam()).forward_op(), kForwardNarrow, kForwardOutputs);
+  expect_no_bank_conflicts();
+  simt::options() = before;
+}
+
+// The last launch is that of keys and values; that of queries reads its tiles as the forward pass
+// does. Turning the gradients back, once a block, may meet a bank twice.
+TEST_P(AttentionBf16, BackwardHasNoBankConflicts) {
+  const simt::Options before = simt::options();
+  simt::options().count_banks = true;
+  Shape unturned = GetParam();
+  unturned.R = 0;
+  const Attention a(unturned);
+  AttentionBackward op = a.backward_op();
+  op.dbias = {};
+  run_in_bf16(op, kBackwardNarrow, {&AttentionBackward::dqkv});
   expect_no_bank_conflicts();
   simt::options() = before;
 }

@@ -113,6 +113,7 @@ struct Attention {
   }
   AttentionBackward backward_op() const {
     return {.dqkv = packed(dqkv),
+            .dbias = {},
             .dout = rows(dout),
             .out = rows(out),
             .lse = Tensor::of(lse.data(), {s.B, s.NH, s.T}),
@@ -220,6 +221,22 @@ TEST_P(AttentionShapes, BackwardAgreesEverywhere) {
         }
       }
   EXPECT_TRUE(all_near(a.dqkv, expected, {.absolute = 2e-5 * largest(expected)}));
+}
+
+TEST_P(AttentionShapes, BiasGradientIsTheSumOfRows) {
+  if (test::on_cuda() && GetParam().HS % 8 != 0)
+    GTEST_SKIP() << "cuda has head sizes that are multiples of 8";
+  Attention a(GetParam());
+  a.device.run(a.forward_op());
+  const size_t columns = a.s.NH * 3 * a.s.HS;
+  std::vector<float> dbias = random_floats(static_cast<int64_t>(columns), 3);
+  std::vector<double> expected = to_double(dbias);
+  AttentionBackward op = a.backward_op();
+  op.dbias = Tensor::of(dbias.data(), {static_cast<int64_t>(columns)});
+  a.device.run(op);
+  for (size_t i = 0; i < a.dqkv.size(); ++i) expected[i % columns] += a.dqkv[i];
+  EXPECT_TRUE(all_near(dbias, expected,
+                       {.absolute = 1e-6 * largest(to_double(a.dqkv)) * a.s.T, .relative = 1e-6}));
 }
 
 TEST_P(AttentionShapes, RepeatsBitForBit) {
