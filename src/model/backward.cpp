@@ -36,7 +36,7 @@ void Gpt::body_backward() {
 // Biases of layers that write to the residual stream: their gradient is the sum over rows of dx,
 // and the norm's backward that makes this dx sums it up, so that it is not read again for it.
 // down_b of the block before comes from ln1, out_b from ln2; in the parallel form both belong to
-// one dx, and out_b is summed by its own layer.
+// one dx, and out_b is summed by its own layer. qkv_b comes from the backward of attention.
 //
 // The attention branch's output layer reads dx before the norm that feeds the MLP has added to it
 // in the parallel form, and after it in the sequential one: that is the whole difference.
@@ -84,7 +84,7 @@ void Gpt::block_backward(size_t layer) {
 
   if (!parallel) attention_output_backward();
   device_->run(AttentionBackward{.dqkv = a.d_qkv,
-                                 .dbias = {},
+                                 .dbias = dw.qkv_b,
                                  .dout = a.d_attention,
                                  .out = f.attention,
                                  .lse = f.attention_lse,
@@ -92,7 +92,7 @@ void Gpt::block_backward(size_t layer) {
                                  .position = rotary_});
   if (gelu_norm) attention_norm(w, f);
   device_->run(LinearBackward{
-      .dx = a.d_norm, .dw = dw.qkv_w, .dbias = dw.qkv_b, .dy = d_qkv, .x = f.ln1, .w = w.qkv_w});
+      .dx = a.d_norm, .dw = dw.qkv_w, .dbias = {}, .dy = d_qkv, .x = f.ln1, .w = w.qkv_w});
   device_->run(
       LayerNormBackward{.dx = a.dx,
                         .dgamma = dw.ln1_w,

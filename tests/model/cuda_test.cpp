@@ -37,12 +37,19 @@ struct Result {
 };
 
 // Two micro-steps of one batch, so that gradients are added to.
-Result run(const ModelConfig& config, GptOptions options, const char* device_name) {
+Result run(const ModelConfig& config, GptOptions options, const char* device_name,
+           bool rounded_weights = false) {
   options.max_batch = kB;
   options.head_chunk = 16;
   Device device(device_name, 1);
   Gpt model(config, options, device);
   randomize(model, 3);
+  if (rounded_weights) {
+    HostArena weights(device, model.params());
+    test::round_to_bf16(weights.tensor());
+    weights.store();
+    model.refresh_compute_params();
+  }
   OwnedBatch batch(5, kB, kT, config.vocab_size), short_batch(6, 1, 9, config.vocab_size);
   for (size_t n = 0; n < batch.weights.size(); ++n)
     batch.weights[n] = 0.25f * static_cast<float>(n % 5);
@@ -106,20 +113,48 @@ TEST(CudaModel, InF32LossesAndGradientsAreTheCpus) {
   }
 }
 
-TEST(CudaModel, RecomputingAndGraphsChangeNoBit) {
+// The rule for bf16: the error is at most twice that of rounding to bf16, here of the weights
+// alone; three times for a single parameter, on whose way to the loss the roundings may fall badly.
+TEST(CudaModel, InBf16ErrorsAreThoseOfRounding) {
   for (const ModelConfig& config : forms()) {
-    const Result kept = run(config, {}, "cuda");
-    for (const Recompute recompute : {Recompute::gelu_norm, Recompute::block})
-      expect_same(run(config, {.recompute = recompute}, "cuda"), kept);
-    expect_same(run(config, {.cuda_graph = true}, "cuda"), kept);
+    const Result exact = run(config, {}, "cpu"), rounded = run(config, {}, "cpu", true),
+                 cuda = run(config, {.dtype = DType::bf16}, "cuda");
+    const double of_losses = distance(rounded.losses, exact.losses);
+    EXPECT_TRUE(distance(cuda.losses, exact.losses) <= 2 * of_losses)
+        << distance(cuda.losses, exact.losses) << ", rounding makes " << of_losses;
+    const ParameterTable table(config);
+    double all_found = 0, all_rounding = 0;
+    for (size_t i = 0; i < exact.grads.size(); ++i) {
+      const double found = distance(cuda.grads[i], exact.grads[i]),
+                   rounding = distance(rounded.grads[i], exact.grads[i]);
+      EXPECT_TRUE(found <= 3 * rounding)
+          << table.all()[i].name << ": " << found << ", rounding makes " << rounding;
+      all_found += found * found;
+      all_rounding += rounding * rounding;
+    }
+    EXPECT_TRUE(std::sqrt(all_found) <= 2 * std::sqrt(all_rounding));
+    EXPECT_EQ(cuda.nonfinite, 0);
   }
 }
 
+TEST(CudaModel, RecomputingAndGraphsChangeNoBit) {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const ModelConfig& config : forms()) {
+      const Result kept = run(config, {.dtype = dtype}, "cuda");
+      for (const Recompute recompute : {Recompute::gelu_norm, Recompute::block})
+        expect_same(run(config, {.dtype = dtype, .recompute = recompute}, "cuda"), kept);
+      expect_same(run(config, {.dtype = dtype, .cuda_graph = true}, "cuda"), kept);
+    }
+}
+
 TEST(CudaModel, EveryScheduleGivesTheSameBits) {
-  std::vector<Result> results;
-  test::for_each_way([&](int) { results.push_back(run(two_layers(), {}, "cuda")); });
-  ASSERT_GE(results.size(), 2u);
-  for (const Result& result : results) expect_same(result, results.front());
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    std::vector<Result> results;
+    test::for_each_way(
+        [&](int) { results.push_back(run(two_layers(), {.dtype = dtype}, "cuda")); });
+    ASSERT_GE(results.size(), 2u);
+    for (const Result& result : results) expect_same(result, results.front());
+  }
 }
 
 TEST(CudaModel, NonfiniteLossesAreFlagged) {
@@ -147,7 +182,7 @@ TEST(CudaModel, NonfiniteLossesAreFlagged) {
 
 TEST(CudaModel, NothingGrowsAfterTheFirstStep) {
   Device device("cuda", 1);
-  Gpt model(two_layers(), {.max_batch = kB}, device);
+  Gpt model(two_layers(), {.max_batch = kB, .dtype = DType::bf16}, device);
   randomize(model, 3);
   OwnedBatch batch(5, kB, kT, 50);
   std::vector<float> losses(kB * kT);
@@ -155,6 +190,10 @@ TEST(CudaModel, NothingGrowsAfterTheFirstStep) {
   const size_t bytes = device.cuda().workspace_bytes();
   model.forward_backward(batch.view(), losses);
   EXPECT_EQ(device.cuda().workspace_bytes(), bytes);
+  const auto lines = model.memory();
+  const auto line = std::ranges::find(lines, "op workspace, at most", &MemoryLine::name);
+  ASSERT_NE(line, lines.end());
+  EXPECT_LE(bytes, static_cast<size_t>(line->bytes));
 }
 
 TEST(CudaModel, RefusesShapesThatItsKernelsDoNotTake) {
