@@ -28,6 +28,7 @@ with tempfile.TemporaryDirectory() as root:
 
     # An empty environment: nothing but the tree itself says where its libraries are.
     assert "train" in run(tree / "bin/midfill", "--help", env={}, cwd="/")
+    assert run(tree / "bin/midfill", "--version", env={}, cwd="/").startswith("midfill ")
     for program in sorted((tree / "bin").iterdir()):
         for line in run("ldd", program, env={"PATH": os.environ["PATH"]}).splitlines():
             assert str(tree) in line or FROM_THE_MACHINE.search(line), f"{program.name}: {line.strip()}"
