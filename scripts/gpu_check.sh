@@ -5,7 +5,7 @@
 #   scripts/gpu_check.sh [--out DIR] [--seconds N] [--emulated] [PART...]
 #
 #   conformance   the primitives of kernels/common/ptx.h against their definitions
-#   tests         every test of an op, and of the model, on the device cuda
+#   tests         every test of an op, of the model, of checkpoints and of decoding on the device cuda
 #   sanitizer     compute-sanitizer over a selection of them: memcheck, racecheck, initcheck, synccheck
 #   kernels       midfill bench kernels
 #   torch         the same shapes in PyTorch, where python3 has it, and both in one table
@@ -70,9 +70,9 @@ run_conformance() { "$bin/test_conformance" --gtest_brief=1; }
 
 run_tests() {
   local program status=0
-  for program in "$bin"/test_kernels "$bin"/test_model; do
+  for program in "$bin"/test_kernels "$bin"/test_*_cuda; do
     [[ -x $program ]] || continue
-    "$program" --gtest_brief=1 ${emulated:+--gtest_filter=Fill.*:Copy.*:Cast*} || status=1
+    "$program" --gtest_brief=1 ${emulated:+--gtest_filter=Fill.*:Copy.*:Cast*:*Cuda*} || status=1
   done
   return $status
 }

@@ -39,10 +39,11 @@ with tempfile.TemporaryDirectory() as root:
     assert "no part" in subprocess.run([check, "nonsense"], capture_output=True, text=True).stderr
     if (tree / "bin/test_conformance").exists():
         out = pathlib.Path(root) / "report"
-        run(check, "--emulated", "--out", out, "conformance", "tests", cwd=root)
+        run(check, "--emulated", "--out", out, "conformance", "tests", "kernels", cwd=root)
         report = json.loads((out / "report.json").read_text())
-        assert report["emulated"] and list(report["parts"]) == ["conformance", "tests"], report
+        assert report["emulated"] and list(report["parts"]) == ["conformance", "tests", "kernels"], report
         assert all(part["result"] == "passed" for part in report["parts"].values()), report
+        assert report["kernels"], report
         text = (out / "report.md").read_text()
         assert "nothing here ran on a GPU" in text and "[  PASSED  ]" in text, text
 
