@@ -164,8 +164,12 @@ void save_checkpoint(const fs::path& run, const Gpt& model, const Optimizer* opt
   directory.commit();
 }
 
-void prune_checkpoints(const fs::path& run, int keep_last, int64_t keep_every) {
+void remove_unfinished_checkpoints(const fs::path& run) {
   remove_leftovers(run, std::string(kPrefix), OtherWriters::locked_out);
+}
+
+void prune_checkpoints(const fs::path& run, int keep_last, int64_t keep_every) {
+  remove_unfinished_checkpoints(run);
   int newer = 0;
   bool verified = false;  // the newest good one has been met
   for (const auto& [step, path] : list_checkpoints(run)) {

@@ -33,9 +33,12 @@ struct TrainState {
 void save_checkpoint(const std::filesystem::path& run, const Gpt& model, const Optimizer* optimizer,
                      const TrainState& state);
 
+// Removes temporary directories of checkpoints: as the caller holds the run's lock, their writers
+// are dead.
+void remove_unfinished_checkpoints(const std::filesystem::path& run);
+
 // Removes what is neither among the newest max(1, keep_last), nor of a step that keep_every (0:
-// none) divides, nor the newest that verifies; and left-over temporary directories: as
-// the caller holds the run's lock, their writers are dead.
+// none) divides, nor the newest that verifies; and unfinished checkpoints.
 void prune_checkpoints(const std::filesystem::path& run, int keep_last, int64_t keep_every);
 
 struct FoundCheckpoint {

@@ -60,6 +60,7 @@ void run_trainer(const TrainRequest& request, const Config& config, Trainer& tra
 // What writers of this run that were killed left half-written. The caller holds the run's lock, so
 // none of it is being written now.
 void remove_leftovers(const std::filesystem::path& run) {
+  remove_unfinished_checkpoints(run);
   std::vector<std::filesystem::path> leftovers;
   for (const auto& entry : std::filesystem::directory_iterator(run)) {
     const std::string name = entry.path().filename();

@@ -99,6 +99,16 @@ TEST_F(ProcessTest, KilledAtRandomMomentsItEndsTheSame) {
   EXPECT_GE(kills, 4);
 }
 
+// A writer that was killed between its last checkpoint and the end leaves nothing to be done.
+TEST_F(ProcessTest, ACompleteRunIsTidiedUpToo) {
+  ASSERT_EQ(run(train("run")), 0) << output();
+  const fs::path left = fixture / "run" / ".tmp-step_00000001.removed-4194305";
+  fs::create_directories(left);
+  test::write_text(left / "state.json", "{}");
+  EXPECT_EQ(run(resume("run")), 0) << output();
+  EXPECT_FALSE(fs::exists(left));
+}
+
 TEST_F(ProcessTest, OneWriterAtATime) {
   Process first(train("run"), fixture / "first");
   ASSERT_TRUE(wait_for_metrics("run", 1));
