@@ -1,5 +1,6 @@
 #include "kernels/common/cuda_checks.h"
 #include "kernels/common/launch.h"
+#include "kernels/common/warp_sums.cuh"
 #include "kernels/grad_norm.h"
 
 namespace midfill {
@@ -14,8 +15,7 @@ constexpr int64_t kBlock = int64_t{4} * kThreads * kVectors;  // elements
 template <int kSize>
 __device__ double block_sum(double sum) {
   SIMT_SHARED(double, sums, [kSize / 32]);
-  SIMT_UNROLL
-  for (int by = 16; by > 0; by /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, by);
+  sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
   __syncthreads();
   sum = sums[0];

@@ -5,8 +5,9 @@
 
 namespace midfill {
 
-// The sum of x over the lanes, the same bits in each.
-__device__ __forceinline__ float warp_sum(float x) {
+// The sum of x, float or double, over the lanes, the same bits in each.
+template <typename T>
+__device__ __forceinline__ T warp_sum(T x) {
   SIMT_UNROLL
   for (int bits = 16; bits > 0; bits /= 2) x += __shfl_xor_sync(0xffffffffu, x, bits);
   return x;

@@ -7,6 +7,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/simt/runtime.h"
+#include "tests/kernels/attention_operands.h"
 #include "tests/support/numerics.h"
 #include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
@@ -19,56 +20,22 @@ using test::poisoned;
 using test::random_floats;
 using test::same_bits;
 
-struct Shape {
-  int64_t B, T, NH, HS, R;
-};
-std::ostream& operator<<(std::ostream& out, const Shape& s) {
-  return out << "B" << s.B << "_T" << s.T << "_NH" << s.NH << "_HS" << s.HS << "_R" << s.R;
-}
+using Shape = test::AttentionShape;
 
 // Operands in f32 of ops that run with copies of them in bf16.
-struct Attention {
-  Shape s;
-  std::vector<float> cos, sin, qkv, out, lse, dout, dqkv, dbias;
+struct Attention : test::AttentionOperands {
+  std::vector<float> dbias;
 
   explicit Attention(const Shape& shape, double scale = 1.0)
-      : s(shape),
-        cos(std::max<int64_t>(1, s.T * s.R / 2)),
-        sin(cos.size()),
-        qkv(random_floats(s.B * s.T * s.NH * 3 * s.HS, 1, scale)),
-        out(poisoned(s.B * s.T * s.NH * s.HS)),
-        lse(poisoned(s.B * s.NH * s.T)),
-        dout(random_floats(s.B * s.T * s.NH * s.HS, 2)),
-        dqkv(poisoned(s.B * s.T * s.NH * 3 * s.HS)),
-        dbias(random_floats(s.NH * 3 * s.HS, 3)) {
+      : AttentionOperands(shape, scale), dbias(random_floats(s.NH * 3 * s.HS, 3)) {
     if (s.R > 0) Device("cpu", 1).run(RotaryTables{.cos = rotary().cos, .sin = rotary().sin});
-  }
-  Rotary rotary() const {
-    if (s.R == 0) return {};
-    return {Tensor::of(cos.data(), {s.T, s.R / 2}), Tensor::of(sin.data(), {s.T, s.R / 2})};
-  }
-  Tensor packed(const std::vector<float>& v) const {
-    return Tensor::of(v.data(), {s.B, s.T, s.NH, 3, s.HS});
-  }
-  Tensor rows(const std::vector<float>& v) const {
-    return Tensor::of(v.data(), {s.B, s.T, s.NH, s.HS});
-  }
-  AttentionForward forward_op() const {
-    return {.out = rows(out),
-            .lse = Tensor::of(lse.data(), {s.B, s.NH, s.T}),
-            .qkv = packed(qkv),
-            .position = rotary()};
   }
   // After the forward pass of the CPU.
   AttentionBackward backward_op() const {
     Device("cpu", 2).run(forward_op());
-    return {.dqkv = packed(dqkv),
-            .dbias = Tensor::of(dbias.data(), {s.NH * 3 * s.HS}),
-            .dout = rows(dout),
-            .out = rows(out),
-            .lse = Tensor::of(lse.data(), {s.B, s.NH, s.T}),
-            .qkv = packed(qkv),
-            .position = rotary()};
+    AttentionBackward op = AttentionOperands::backward_op();
+    op.dbias = Tensor::of(dbias.data(), {s.NH * 3 * s.HS});
+    return op;
   }
 };
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 
+#include "tests/kernels/attention_operands.h"
 #include "tests/support/numerics.h"
 #include "tests/support/op_device.h"
 #include "tests/support/test_support.h"
@@ -19,15 +20,7 @@ using test::random_floats;
 using test::same_bits;
 using test::to_double;
 
-struct Shape {
-  int64_t B, T, NH, HS, R;
-  int64_t packed() const { return B * T * NH * 3 * HS; }
-  int64_t rows() const { return B * T * NH * HS; }
-};
-
-std::ostream& operator<<(std::ostream& out, const Shape& s) {
-  return out << "B" << s.B << "_T" << s.T << "_NH" << s.NH << "_HS" << s.HS << "_R" << s.R;
-}
+using Shape = test::AttentionShape;
 
 // The definition, in double: every score of a row, then one softmax.
 struct Reference {
@@ -77,48 +70,12 @@ double largest(const std::vector<double>& values) {
 }
 
 // The ops on `threads` threads, with memory of their own.
-struct Attention {
-  Shape s;
+struct Attention : test::AttentionOperands {
   test::OpDevice device;
-  std::vector<float> cos, sin, qkv, out, lse, dout, dqkv;
 
   explicit Attention(const Shape& shape, int threads = 2, double scale = 1.0)
-      : s(shape),
-        device(threads),
-        cos(std::max<int64_t>(1, s.T * s.R / 2)),
-        sin(cos.size()),
-        qkv(random_floats(s.packed(), 1, scale)),
-        out(poisoned(s.rows())),
-        lse(poisoned(s.B * s.NH * s.T)),
-        dout(random_floats(s.rows(), 2)),
-        dqkv(poisoned(s.packed())) {
+      : AttentionOperands(shape, scale), device(threads) {
     if (s.R > 0) device.run(RotaryTables{.cos = rotary().cos, .sin = rotary().sin});
-  }
-
-  Rotary rotary() const {
-    if (s.R == 0) return {};
-    return {Tensor::of(cos.data(), {s.T, s.R / 2}), Tensor::of(sin.data(), {s.T, s.R / 2})};
-  }
-  Tensor packed(const std::vector<float>& v) const {
-    return Tensor::of(v.data(), {s.B, s.T, s.NH, 3, s.HS});
-  }
-  Tensor rows(const std::vector<float>& v) const {
-    return Tensor::of(v.data(), {s.B, s.T, s.NH, s.HS});
-  }
-  AttentionForward forward_op() const {
-    return {.out = rows(out),
-            .lse = Tensor::of(lse.data(), {s.B, s.NH, s.T}),
-            .qkv = packed(qkv),
-            .position = rotary()};
-  }
-  AttentionBackward backward_op() const {
-    return {.dqkv = packed(dqkv),
-            .dbias = {},
-            .dout = rows(dout),
-            .out = rows(out),
-            .lse = Tensor::of(lse.data(), {s.B, s.NH, s.T}),
-            .qkv = packed(qkv),
-            .position = rotary()};
   }
 };
 
