@@ -2,12 +2,11 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <optional>
 
 #include "src/apps/apps.h"
+#include "src/apps/bench_report.h"
 #include "src/apps/validators.h"
 #include "src/bench/kernels.h"
-#include "src/io/file.h"
 
 namespace midfill {
 
@@ -20,17 +19,9 @@ struct Options {
 };
 
 int run_bench_kernels(const Options& options) {
-  const bool only_json = options.json == "-";
-  // A name that cannot be written is found out before minutes of measuring.
-  std::optional<AtomicFile> file;
-  if (!options.json.empty() && !only_json)
-    file.emplace(options.json, AtomicFile::Existing::replace);
-  const Json report = run_kernel_bench(options.bench, !options.list);
-  fmt::print("{}", only_json ? report.dump(1) + "\n" : kernel_bench_text(report));
-  if (!file) return 0;
-  file->write(report.dump(1) + "\n");
-  file->commit();
-  return 0;
+  return print_bench_report(
+      options.json, 1, [&] { return run_kernel_bench(options.bench, !options.list); },
+      kernel_bench_text);
 }
 
 }  // namespace

@@ -1,15 +1,12 @@
 // midfill bench step
-#include <fmt/format.h>
-
 #include <functional>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "src/apps/apps.h"
+#include "src/apps/bench_report.h"
 #include "src/apps/validators.h"
 #include "src/bench/step.h"
-#include "src/io/file.h"
 
 namespace midfill {
 
@@ -44,16 +41,9 @@ StepBench step_bench(const Options& options) {
 }
 
 int run_bench_step(const Options& options) {
-  const bool only_json = options.json == "-";
-  std::optional<AtomicFile> file;
-  if (!options.json.empty() && !only_json)
-    file.emplace(options.json, AtomicFile::Existing::replace);
-  const Json report = run_step_bench(step_bench(options), !options.list);
-  fmt::print("{}", only_json ? report.dump() + "\n" : step_bench_text(report));
-  if (!file) return 0;
-  file->write(report.dump(1) + "\n");
-  file->commit();
-  return 0;
+  return print_bench_report(
+      options.json, -1, [&] { return run_step_bench(step_bench(options), !options.list); },
+      step_bench_text);
 }
 
 }  // namespace

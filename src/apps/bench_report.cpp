@@ -1,0 +1,24 @@
+#include "src/apps/bench_report.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "src/io/file.h"
+
+namespace midfill {
+
+int print_bench_report(const std::string& json, int indent, const std::function<Json()>& make,
+                       const std::function<std::string(const Json&)>& text) {
+  const bool only_json = json == "-";
+  std::optional<AtomicFile> file;
+  if (!json.empty() && !only_json) file.emplace(json, AtomicFile::Existing::replace);
+  const Json report = make();
+  fmt::print("{}", only_json ? report.dump(indent) + "\n" : text(report));
+  if (!file) return 0;
+  file->write(report.dump(1) + "\n");
+  file->commit();
+  return 0;
+}
+
+}  // namespace midfill
