@@ -391,16 +391,21 @@ void cast(const Shape& s, DType, std::vector<Case>& to) {
                 .bytes = bytes_of(DType::f32, product({n})) + bytes_of(DType::bf16, product({n})),
                 .make =
                     [=](Operands& o) {
-                      return work(o, Cast{.y = o.empty(DType::bf16, {n}),
-                                          .x = o.normal(DType::f32, {n})});
+                      return work(
+                          o, Cast{.y = o.empty(DType::bf16, {n}), .x = o.normal(DType::f32, {n})});
                     },
                 .make_plain = {}});
 }
 
-constexpr Family kFamilies[] = {
-    {"embedding", embedding},         {"layernorm", layernorm}, {"gelu", gelu},
-    {"attention", attention},         {"decode", decode},       {"linear", linear},
-    {"cross-entropy", cross_entropy}, {"adamw", adamw},         {"grad-norm", grad_norm},
+constexpr Family kFamilies[] = {{"embedding", embedding},
+                                {"layernorm", layernorm},
+                                {"gelu", gelu},
+                                {"attention", attention},
+                                {"decode", decode},
+                                {"linear", linear},
+                                {"cross-entropy", cross_entropy},
+                                {"adamw", adamw},
+                                {"grad-norm", grad_norm},
                                 {"cast", cast}};
 
 }  // namespace

@@ -79,10 +79,4 @@ Tensor Operands::ids(int64_t n, int64_t below) {
   return t;
 }
 
-Tensor Operands::scalar(double value) {
-  const Tensor t = empty(DType::f64, {1});
-  device_->upload(t, &value);
-  return t;
-}
-
 }  // namespace midfill

@@ -22,8 +22,6 @@ class Operands {
   Tensor normal(DType dtype, const std::vector<int64_t>& dims, double scale = 1.0);
   // (n) i32, uniform in [0, below).
   Tensor ids(int64_t n, int64_t below);
-  // (1), f64.
-  Tensor scalar(double value);
   // f32, every element.
   Tensor constant(const std::vector<int64_t>& dims, float value);
 

@@ -1,5 +1,5 @@
 // The part of plain_gemm.h that needs cuBLASLt: plain_gemm_cuda.cpp in builds by nvcc, else
-// gpu_absent.cpp.
+// plain_gemm_absent.cpp.
 #pragma once
 
 #include "src/bench/plain_gemm.h"

@@ -38,9 +38,7 @@ Config checked(const StepBench& options) {
 // A micro-batch of random tokens, in host memory that copies to the device reach without a detour.
 class RandomBatch {
  public:
-  RandomBatch(Device& device, int64_t B, int64_t T)
-      : memory_(device.is_cuda() ? device.cuda().allocate_host(bytes(B * T))
-                                 : Buffer(bytes(B * T))) {
+  RandomBatch(Device& device, int64_t B, int64_t T) : memory_(device.allocate_host(bytes(B * T))) {
     auto* words = static_cast<int32_t*>(memory_.data());
     auto* floats = reinterpret_cast<float*>(words + 2 * B * T);
     batch_ = {.ids = Tensor::of(words, {B, T}),
