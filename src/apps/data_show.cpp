@@ -51,16 +51,15 @@ std::pair<int64_t, int64_t> range_of(const std::string& text) {
 
 std::unique_ptr<SampleStream> open_stream(const ShowArguments& arguments, const Config& config,
                                           const Tokenizer& tokenizer) {
-  const auto dataset = [&](const std::string& prefix, std::string_view key) {
-    require(!prefix.empty(), "{}: data.{} is empty, stream {} needs it", arguments.config, key,
-            arguments.stream);
-    return std::make_shared<const IndexedDataset>(
-        IndexedDataset::open(prefix, tokenizer.vocab_size()));
-  };
-  for (const EvalStream kind : kEvalStreams)
-    if (name_of(kind) == arguments.stream)
-      return eval_stream(kind, config, tokenizer, dataset(config.data.valid, "valid"));
-  return training_stream(config, tokenizer, dataset(config.data.train, "train"));
+  for (const EvalStream kind : kEvalStreams) {
+    if (name_of(kind) != arguments.stream) continue;
+    require(!config.data.valid.empty(), "{}: data.valid is empty, stream {} needs it",
+            arguments.config, arguments.stream);
+    return eval_stream(kind, config, tokenizer,
+                       std::make_shared<const IndexedDataset>(
+                           IndexedDataset::open(config.data.valid, tokenizer.vocab_size())));
+  }
+  return open_training_stream(config, tokenizer);
 }
 
 int show(const ShowArguments& arguments) {

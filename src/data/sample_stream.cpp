@@ -68,4 +68,13 @@ std::unique_ptr<SampleStream> training_stream(const Config& config, const Tokeni
   return std::make_unique<TrainingStream>(config, tokenizer, std::move(dataset));
 }
 
+std::unique_ptr<SampleStream> open_training_stream(const Config& config,
+                                                   const Tokenizer& tokenizer) {
+  require(!config.data.train.empty(),
+          "data.train is empty, expected the prefix of a dataset (.bin and .idx)");
+  return training_stream(config, tokenizer,
+                         std::make_shared<const IndexedDataset>(
+                             IndexedDataset::open(config.data.train, tokenizer.vocab_size())));
+}
+
 }  // namespace midfill

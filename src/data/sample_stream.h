@@ -27,6 +27,11 @@ class SampleStream {
 std::unique_ptr<SampleStream> training_stream(const Config& config, const Tokenizer& tokenizer,
                                               std::shared_ptr<const IndexedDataset> dataset);
 
+// The training stream of a configuration: opens what `data.train` names and checks its ids against
+// the tokenizer. Throws Error where a dataset is missing, damaged or too small for one sample.
+std::unique_ptr<SampleStream> open_training_stream(const Config& config,
+                                                   const Tokenizer& tokenizer);
+
 // Validation: frozen, whatever the training configuration of FIM.
 enum class EvalStream : uint8_t {
   // Plain text.

@@ -11,22 +11,10 @@
 
 namespace midfill {
 
-namespace {
-
-std::unique_ptr<SampleStream> open_stream(const Config& config, const Tokenizer& tokenizer) {
-  require(!config.data.train.empty(),
-          "data.train is empty, expected the prefix of a dataset (.bin and .idx)");
-  return training_stream(config, tokenizer,
-                         std::make_shared<const IndexedDataset>(
-                             IndexedDataset::open(config.data.train, config.model.vocab_size)));
-}
-
-}  // namespace
-
 Trainer::Trainer(const Config& config, const Tokenizer& tokenizer, Device& device)
     : config_(config),
       device_(&device),
-      stream_(open_stream(config, tokenizer)),
+      stream_(open_training_stream(config, tokenizer)),
       model_(config.model, training_options(config), device),
       optimizer_(config.optim, model_),
       guard_(config.train),
