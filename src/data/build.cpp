@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "kernels/common/check.h"
-#include "src/data/indexed_dataset.h"
+#include "src/data/dataset_writer.h"
 #include "src/io/inputs.h"
 
 namespace midfill {

@@ -1,14 +1,11 @@
 #include "src/data/documents.h"
 
-#include <simdjson.h>
-
 #include <algorithm>
 #include <cstring>
 #include <string_view>
 
 #include "kernels/common/check.h"
 #include "src/data/input_file.h"
-#include "src/io/json.h"
 
 namespace midfill {
 
@@ -27,55 +24,9 @@ bool is_blank(std::string_view line) {
 
 }  // namespace
 
-// Takes the text out of a line, which it reads whole: a line that breaks off behind the text is
-// broken too.
-struct DocumentReader::Parser {
-  simdjson::dom::parser parser;
-
-  // `line` has room for simdjson's padding. Throws Error saying what is wrong with it.
-  void text_of(std::string& line, const std::string& key, std::string& text) {
-    line.reserve(line.size() + simdjson::SIMDJSON_PADDING);
-    require(!line.starts_with("\xEF\xBB\xBF"), "starts with a byte order mark, expected JSON");
-    simdjson::dom::element root;
-    const auto error = parser.parse(line.data(), line.size(), false).get(root);
-    // Numbers that simdjson has no type for are JSON all the same; the other parser decides.
-    if (error == simdjson::NUMBER_ERROR) return text_of_slowly(line, key, text);
-    require(!error, "not valid JSON: {}", simdjson::error_message(error));
-    simdjson::dom::object object;
-    require(!root.get(object), "expected an object, found {}", name_of(root));
-    bool found = false;
-    for (const auto& [name, value] : object) {
-      if (name != key) continue;
-      require(!found, "key \"{}\" stands twice", key);
-      std::string_view view;
-      require(!value.get(view), "\"{}\": expected a string, found {}", key, name_of(value));
-      text.assign(view);
-      found = true;
-    }
-    require(found, "no key \"{}\"", key);
-  }
-
- private:
-  static void text_of_slowly(const std::string& line, const std::string& key, std::string& text) {
-    const Json root = parse_json(line, "not valid JSON");
-    const auto at = root.find(key);
-    require(at != root.end(), "no key \"{}\"", key);
-    require(at->is_string(), "\"{}\": expected a string, found {}", key, at->type_name());
-    text = at->get_ref<const std::string&>();
-  }
-
-  static const char* name_of(const simdjson::dom::element& value) {
-    if (value.is_null()) return "null";
-    if (value.is_bool()) return "a boolean";
-    if (value.is_string()) return "a string";
-    if (value.is_number()) return "a number";
-    return value.is_array() ? "an array" : "an object";
-  }
-};
-
 DocumentReader::DocumentReader(const std::vector<std::filesystem::path>& files,
                                DocumentOptions options)
-    : options_(std::move(options)), chunk_(kChunkBytes), parser_(std::make_unique<Parser>()) {
+    : options_(std::move(options)), chunk_(kChunkBytes), json_(options_.text_key) {
   for (const auto& path : files) {
     std::error_code error;
     const auto size = std::filesystem::file_size(path, error);
@@ -85,8 +36,6 @@ DocumentReader::DocumentReader(const std::vector<std::filesystem::path>& files,
     bytes_total_ += size;
   }
 }
-
-DocumentReader::~DocumentReader() = default;
 
 uint64_t DocumentReader::bytes_done() const {
   return bytes_behind_ + (stream_ ? stream_->consumed() : 0);
@@ -121,7 +70,7 @@ bool DocumentReader::next_json(std::string& text) {
   while (next_line()) {
     if (is_blank(line_)) continue;
     try {
-      parser_->text_of(line_, options_.text_key, text);
+      json_.text_of(line_, text);
       return true;
     } catch (const Error& error) {
       const std::string message = fmt::format("{}: line {}: {}", path, line_number_, error.what());

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "src/data/byte_stream.h"
+#include "src/data/json_line.h"
 
 namespace midfill {
 
@@ -32,7 +33,6 @@ struct DocumentCounts {
 class DocumentReader {
  public:
   DocumentReader(const std::vector<std::filesystem::path>& files, DocumentOptions options);
-  ~DocumentReader();
 
   // The next document that is not empty; false at the end. From JSONL the text is valid UTF-8, from
   // a text file it is its bytes. Throws Error naming file and line (or offset) for a line that is
@@ -46,7 +46,6 @@ class DocumentReader {
   uint64_t bytes_total() const { return bytes_total_; }
 
  private:
-  struct Parser;
   bool next_line();
   bool next_json(std::string& text);
   bool read_text_file(const std::string& path, std::string& text);
@@ -63,7 +62,7 @@ class DocumentReader {
   size_t chunk_at_ = 0, chunk_end_ = 0;
   std::string line_;
   int64_t line_number_ = 0;
-  std::unique_ptr<Parser> parser_;
+  JsonLine json_;
 };
 
 }  // namespace midfill

@@ -2,49 +2,17 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 #include <limits>
-#include <system_error>
 
 #include "kernels/common/check.h"
 
 namespace midfill {
 
-static_assert(std::endian::native == std::endian::little, "the format is little-endian");
-
 namespace {
 
-constexpr std::string_view kMagic("MMIDIDX\0\0", 9);
-constexpr uint64_t kVersion = 1;
-constexpr uint64_t kHeaderBytes = 34;  // magic, version u64, type u8, N u64, D u64
-constexpr int kSmallVocab = 65500;     // below it GPT-NeoX stores u16
 constexpr int kLaterTokens = 16;       // sentinels may join a vocabulary after the data are made
 constexpr size_t kChunkBytes = 16384;  // of one read; a multiple of every token size
-
-// use(T()) with the C++ type T of stored ids. `type` is one of the six.
-template <typename Use>
-auto with_type(TokenType type, Use use) {
-  switch (type) {
-    case TokenType::u8:
-      return use(uint8_t());
-    case TokenType::i8:
-      return use(int8_t());
-    case TokenType::i16:
-      return use(int16_t());
-    case TokenType::i32:
-      return use(int32_t());
-    case TokenType::i64:
-      return use(int64_t());
-    case TokenType::u16:
-      break;
-  }
-  return use(uint16_t());
-}
-
-int bytes_of(TokenType type) {
-  return with_type(type, [](auto id) { return static_cast<int>(sizeof id); });
-}
 
 template <typename T>
 int64_t load_as(const std::byte* from) {
@@ -69,22 +37,6 @@ void for_each(const InputFile& file, uint64_t offset, int64_t n, Use use) {
 
 }  // namespace
 
-std::string bin_path(const std::string& prefix) {
-  return prefix + ".bin";
-}
-std::string idx_path(const std::string& prefix) {
-  return prefix + ".idx";
-}
-void refuse_existing(const std::string& prefix) {
-  for (const auto& path : {bin_path(prefix), idx_path(prefix)})
-    require(!std::filesystem::exists(path), "{}: already exists; refusing to overwrite it", path);
-}
-void remove_dataset(const std::string& prefix) {
-  std::error_code ignored;
-  std::filesystem::remove(idx_path(prefix), ignored);
-  std::filesystem::remove(bin_path(prefix), ignored);
-}
-
 IndexedDataset IndexedDataset::open(const std::string& prefix, int vocab_size) {
   const InputFile index(idx_path(prefix));
   IndexedDataset dataset(prefix, InputFile(bin_path(prefix)));
@@ -95,28 +47,29 @@ IndexedDataset IndexedDataset::open(const std::string& prefix, int vocab_size) {
 
 void IndexedDataset::read_index(const InputFile& index, int vocab_size) {
   const std::string& path = index.path();
-  std::array<std::byte, kHeaderBytes> header{};
+  std::array<std::byte, kIndexHeaderBytes> header{};
   const size_t got = index.read_some(0, header);
   const std::string_view magic(reinterpret_cast<const char*>(header.data()),
-                               std::min(got, kMagic.size()));
+                               std::min(got, kIndexMagic.size()));
   require(!magic.starts_with("TNTIDX"),
           "{}: the older TNTIDX format, expected MMIDIDX; convert it with the tool that wrote it",
           path);
-  require(magic == kMagic, "{}: does not start with MMIDIDX: not a dataset index", path);
-  require(got == kHeaderBytes, "{}: {} bytes, expected a header of {}", path, got, kHeaderBytes);
+  require(magic == kIndexMagic, "{}: does not start with MMIDIDX: not a dataset index", path);
+  require(got == kIndexHeaderBytes, "{}: {} bytes, expected a header of {}", path, got,
+          kIndexHeaderBytes);
 
   const auto u64_at = [&](size_t offset) {
     return static_cast<uint64_t>(load_as<uint64_t>(header.data() + offset));
   };
-  require(u64_at(9) == kVersion, "{}: byte 9: version {}, expected {}", path, u64_at(9), kVersion);
+  require(u64_at(9) == kIndexVersion, "{}: byte 9: version {}, expected {}", path, u64_at(9),
+          kIndexVersion);
   const int code = static_cast<int>(header[17]);
   require((code >= 1 && code <= 5) || code == 8,
           "{}: byte 17: type code {}, expected that of an integer: 1-5 or 8 (6 and 7 are floats)",
           path, code);
   type_ = static_cast<TokenType>(code);
   const int token_bytes = bytes_of(type_);
-  const int64_t largest = with_type(
-      type_, []<typename T>(T) { return static_cast<int64_t>(std::numeric_limits<T>::max()); });
+  const int64_t largest = largest_id(type_);
   require(vocab_size <= 0 || vocab_size - 1 - kLaterTokens <= largest,
           "{}: byte 17: type code {} holds ids up to {}, but the vocabulary has {}: made with "
           "another tokenizer",
@@ -127,18 +80,18 @@ void IndexedDataset::read_index(const InputFile& index, int vocab_size) {
   const uint64_t sequences = u64_at(18), entries = u64_at(26);
   require(entries >= 1, "{}: byte 26: an empty document index, expected at least its first 0",
           path);
-  const uint64_t rest = index.size() - kHeaderBytes;
+  const uint64_t rest = index.size() - kIndexHeaderBytes;
   require(sequences <= rest / 12 && entries <= rest / 8 && sequences * 12 + entries * 8 == rest,
           "{}: {} bytes, but {} sequences and {} document entries take {}", path, index.size(),
           sequences, entries,
           sequences <= rest && entries <= rest
-              ? std::to_string(kHeaderBytes + sequences * 12 + entries * 8)
+              ? std::to_string(kIndexHeaderBytes + sequences * 12 + entries * 8)
               : "more");
 
   const int64_t n = static_cast<int64_t>(sequences);
-  const uint64_t pointers_at = kHeaderBytes + 4 * sequences;
+  const uint64_t pointers_at = kIndexHeaderBytes + 4 * sequences;
   starts_.resize(sequences + 1);
-  for_each<int32_t>(index, kHeaderBytes, n, [&](int64_t i, int64_t size) {
+  for_each<int32_t>(index, kIndexHeaderBytes, n, [&](int64_t i, int64_t size) {
     require(size >= 0, "{}: sequence {} has size {}, expected none below 0", path, i, size);
     starts_[i + 1] = starts_[i] + size;
   });
@@ -198,59 +151,6 @@ void IndexedDataset::read(int64_t begin, std::span<TokenId> out) const {
         out[at + i] = static_cast<TokenId>(id);
       }
     });
-  }
-}
-
-IndexedDatasetWriter::IndexedDatasetWriter(std::string prefix, int vocab_size)
-    : prefix_(std::move(prefix)),
-      vocab_size_(vocab_size),
-      type_(vocab_size < kSmallVocab ? TokenType::u16 : TokenType::i32) {
-  refuse_existing(prefix_);
-  bin_ = std::make_unique<AtomicFile>(bin_path(prefix_));
-}
-
-void IndexedDatasetWriter::add_document(std::span<const TokenId> tokens) {
-  require(tokens.size() <= static_cast<size_t>(std::numeric_limits<int32_t>::max()),
-          "{}: document {} has {} tokens, the format allows {}", bin_path(prefix_), sizes_.size(),
-          tokens.size(), std::numeric_limits<int32_t>::max());
-  const size_t token_bytes = static_cast<size_t>(bytes_of(type_));
-  row_.resize(tokens.size() * token_bytes);
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    require(tokens[i] >= 0 && tokens[i] < vocab_size_,
-            "{}: token {} of document {} is {}, expected an id from 0 to {}", bin_path(prefix_), i,
-            sizes_.size(), tokens[i], vocab_size_ - 1);
-    // Little-endian: the low bytes of an id are the id as stored.
-    std::memcpy(row_.data() + i * token_bytes, &tokens[i], token_bytes);
-  }
-  bin_->write(row_.data(), row_.size());
-  sizes_.push_back(static_cast<int32_t>(tokens.size()));
-  n_tokens_ += static_cast<int64_t>(tokens.size());
-}
-
-void IndexedDatasetWriter::commit() {
-  AtomicFile index(idx_path(prefix_));
-  const auto put = [&index](auto value) { index.write(&value, sizeof value); };
-  index.write(kMagic);
-  put(kVersion);
-  put(static_cast<uint8_t>(type_));
-  put(static_cast<uint64_t>(sizes_.size()));
-  put(static_cast<uint64_t>(sizes_.size() + 1));
-  for (const int32_t size : sizes_) put(size);
-  int64_t pointer = 0;
-  for (const int32_t size : sizes_) {
-    put(pointer);
-    pointer += int64_t{size} * bytes_of(type_);
-  }
-  for (int64_t d = 0; d <= n_documents(); ++d) put(d);
-
-  // The index comes last: a dataset without one is not there.
-  bin_->commit();
-  try {
-    index.commit();
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(bin_path(prefix_), ignored);
-    throw;
   }
 }
 

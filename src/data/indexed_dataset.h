@@ -1,21 +1,16 @@
-// Megatron / GPT-NeoX datasets: PREFIX.bin (token ids back to back) and PREFIX.idx (sizes,
-// pointers, document index). Layout in docs/data-format.md.
+// Reads Megatron / GPT-NeoX datasets. Layout in docs/data-format.md.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "src/data/dataset_format.h"
 #include "src/data/input_file.h"
-#include "src/io/file.h"
 #include "src/tokenizer/tokenizer.h"
 
 namespace midfill {
-
-// How token ids are stored, by the code in the index. Its floating-point types hold no ids.
-enum class TokenType : uint8_t { u8 = 1, i8 = 2, i16 = 3, i32 = 4, i64 = 5, u16 = 8 };
 
 // Reads. Everything the index claims is checked against the files when they are opened; tokens are
 // read from the file, not mapped, so that a file cut while in use is an Error. Memory: 8 bytes a
@@ -55,34 +50,5 @@ class IndexedDataset {
   std::vector<int64_t> starts_;     // tokens before each sequence; n_sequences + 1
   std::vector<int64_t> documents_;  // first sequences; empty where each sequence is a document
 };
-
-// Writes PREFIX.bin and PREFIX.idx; both appear at commit() or not at all. Refuses to replace
-// existing files. Ids are u16 where vocab_size < 65,500, else i32, as in GPT-NeoX. Memory: 4 bytes
-// a document.
-class IndexedDatasetWriter {
- public:
-  IndexedDatasetWriter(std::string prefix, int vocab_size);
-  void add_document(std::span<const TokenId> tokens);  // one sequence, one document
-  int64_t n_tokens() const { return n_tokens_; }
-  int64_t n_documents() const { return static_cast<int64_t>(sizes_.size()); }
-  void commit();
-
- private:
-  std::string prefix_;
-  int vocab_size_;
-  TokenType type_;
-  int64_t n_tokens_ = 0;
-  std::vector<int32_t> sizes_;
-  std::unique_ptr<AtomicFile> bin_;
-  std::vector<std::byte> row_;  // the document being written, as stored
-};
-
-// The two files of a dataset.
-std::string bin_path(const std::string& prefix);
-std::string idx_path(const std::string& prefix);
-// Throws Error where one of them exists.
-void refuse_existing(const std::string& prefix);
-// Takes back what a commit has put there.
-void remove_dataset(const std::string& prefix);
 
 }  // namespace midfill

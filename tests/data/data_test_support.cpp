@@ -3,6 +3,7 @@
 #include <array>
 #include <map>
 
+#include "src/data/dataset_writer.h"
 #include "src/io/json.h"
 #include "tests/support/tokenizer_json.h"
 

@@ -4,6 +4,7 @@
 #include <set>
 #include <thread>
 
+#include "src/data/dataset_writer.h"
 #include "src/data/document_fim.h"
 #include "src/data/fim.h"
 #include "tests/data/data_test_support.h"
