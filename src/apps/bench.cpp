@@ -1,4 +1,4 @@
-// midfill bench: how fast this machine trains.
+// midfill bench: how fast this machine trains and makes training data.
 #include "src/apps/apps.h"
 
 namespace midfill {
@@ -10,6 +10,7 @@ void add_bench(CLI::App& app, Run& run) {
       "Example:\n  midfill bench kernels layernorm gelu\n  midfill bench step --threads 2");
   add_bench_kernels(*bench, run);
   add_bench_step(*bench, run);
+  add_bench_tokenizer(*bench, run);
 }
 
 }  // namespace midfill

@@ -71,6 +71,16 @@ class Misuse(unittest.TestCase):
             with self.subTest(arguments=arguments):
                 self.check_refused(midfill("bench", "kernels", *arguments), word)
 
+    def test_bench_tokenizer_refuses_what_makes_no_sense(self):
+        for arguments, word in ((["--input", SOURCE / "src" / "io"], "--tokenizer"),
+                                (["--tokenizer", self.dir / "missing", "--input", SOURCE / "src" / "io"], "missing"),
+                                (["--tokenizer", SOURCE / "README.md", "--input", SOURCE / "src" / "io"], "README.md"),
+                                (["--tokenizer", "x", "--input", SOURCE, "--threads", -1], "--threads"),
+                                (["--tokenizer", "x", "--input", SOURCE, "--runs", 0], "--runs"),
+                                (["--tokenizer", "x", "--input", SOURCE, "--max-mb", "nan"], "--max-mb")):
+            with self.subTest(arguments=arguments):
+                self.check_refused(midfill("bench", "tokenizer", *arguments), word)
+
     def test_a_model_larger_than_the_machine_is_refused_before_memory_runs_out(self):
         self.check_refused(midfill("bench", "step", "--layers", 1000, "--d-model", 65536, "--heads", 512, "--d-ff", 262144),
                            "out of memory")
