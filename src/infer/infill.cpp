@@ -5,6 +5,7 @@
 #include <span>
 
 #include "kernels/common/check.h"
+#include "src/tokenizer/unicode.h"
 
 namespace midfill {
 
@@ -14,6 +15,46 @@ using Ids = std::vector<TokenId>;
 
 constexpr int64_t kSentinels = 3;  // PRE, SUF, MID
 constexpr std::string_view kMark = "<FILL>";
+
+// A cut that training never makes: it is always between characters.
+void refuse_cut_character(std::string_view prefix, std::string_view suffix) {
+  for (size_t before = 1; before <= std::min<size_t>(prefix.size(), 3); ++before) {
+    const auto lead = static_cast<unsigned char>(prefix[prefix.size() - before]);
+    const size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
+    if (length <= before || length - before > suffix.size()) continue;
+    const std::string character =
+        std::string(prefix.substr(prefix.size() - before)).append(suffix, 0, length - before);
+    require(!unicode::is_valid_utf8(character),
+            "infill: the prefix ends after {} of the {} bytes of a character, \"{}\", whose rest "
+            "begins the suffix; expected a cut between characters",
+            before, length, character);
+  }
+}
+
+// What is left of a part.
+struct Kept {
+  Ids ids;
+  int64_t tokens = 0;  // of the part's own that they stand for
+};
+
+enum class Side { first, last };
+
+// The first or last tokens of a part that fit into `room`, encoded as training encodes the text of
+// a context that ends or begins there: without the text beyond, the piece at that end may be
+// another one. The end is between characters.
+Kept shorten(const Ids& part, Side side, int64_t room, const Tokenizer& tokenizer) {
+  const std::span all(part);
+  if (std::ssize(all) <= room) return {part, std::ssize(all)};
+  for (int64_t n = room; n > 0; --n) {
+    const auto count = static_cast<size_t>(n);
+    const std::string text =
+        tokenizer.decode(side == Side::first ? all.first(count) : all.last(count));
+    if (!unicode::is_valid_utf8(text)) continue;
+    Ids ids = tokenizer.encode(text, {.match_special = false});
+    if (std::ssize(ids) <= room) return {std::move(ids), n};
+  }
+  return {};
+}
 
 int64_t line_of(std::string_view text, size_t at) {
   return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
@@ -29,6 +70,7 @@ InfillPrompt infill_prompt(const Tokenizer& tokenizer, std::string_view prefix_t
           "infill: the tokenizer lacks one of <|SUF|> ({}), <|PRE|> ({}), <|MID|> ({}), "
           "<|endoftext|> ({})",
           ids.suf, ids.pre, ids.mid, ids.eod);
+  refuse_cut_character(prefix_text, suffix_text);
   const Ids prefix_ids = tokenizer.encode(prefix_text, {.match_special = false});
   const Ids suffix_ids = tokenizer.encode(suffix_text, {.match_special = false});
   const auto p = static_cast<int64_t>(prefix_ids.size());
@@ -39,13 +81,12 @@ InfillPrompt infill_prompt(const Tokenizer& tokenizer, std::string_view prefix_t
           "infill: a prompt of at most {} tokens has no room for text beside its sentinels",
           max_tokens);
   // What one of them leaves of its half is the other's.
-  const int64_t kept_prefix = std::min(p, std::max(room - s, (room + 1) / 2));
-  const int64_t kept_suffix = std::min(s, room - kept_prefix);
-  const auto prefix = std::span(prefix_ids).last(static_cast<size_t>(kept_prefix));
-  const auto suffix = std::span(suffix_ids).first(static_cast<size_t>(kept_suffix));
+  const int64_t prefix_room = std::min(p, std::max(room - s, (room + 1) / 2));
+  const Kept prefix = shorten(prefix_ids, Side::last, prefix_room, tokenizer);
+  const Kept suffix = shorten(suffix_ids, Side::first, room - std::ssize(prefix.ids), tokenizer);
 
   InfillPrompt prompt{
-      .tokens = {}, .dropped_prefix = p - kept_prefix, .dropped_suffix = s - kept_suffix};
+      .tokens = {}, .dropped_prefix = p - prefix.tokens, .dropped_suffix = s - suffix.tokens};
   const auto add = [&](std::initializer_list<TokenId> sentinels, std::span<const TokenId> text) {
     prompt.tokens.insert(prompt.tokens.end(), sentinels);
     prompt.tokens.insert(prompt.tokens.end(), text.begin(), text.end());
@@ -53,13 +94,13 @@ InfillPrompt infill_prompt(const Tokenizer& tokenizer, std::string_view prefix_t
   if (options.document_start) add({ids.eod}, {});
   switch (options.mode) {
     case SegmentKind::psm:
-      add({ids.pre}, prefix), add({ids.suf}, suffix), add({ids.mid}, {});
+      add({ids.pre}, prefix.ids), add({ids.suf}, suffix.ids), add({ids.mid}, {});
       break;
     case SegmentKind::spm1:
-      add({ids.suf}, suffix), add({ids.pre}, prefix), add({ids.mid}, {});
+      add({ids.suf}, suffix.ids), add({ids.pre}, prefix.ids), add({ids.mid}, {});
       break;
     case SegmentKind::spm2:
-      add({ids.pre, ids.suf}, suffix), add({ids.mid}, prefix);
+      add({ids.pre, ids.suf}, suffix.ids), add({ids.mid}, prefix.ids);
       break;
     case SegmentKind::ar:
       fail("infill: mode ar has no middle");

@@ -28,9 +28,12 @@ struct InfillPrompt {
 };
 
 // The prompt, laid out as in training (src/data/fim.h) up to where the middle begins, in at most
-// `max_tokens` tokens. Prefix and suffix are encoded separately, as training does, and text that
-// spells a special token stays text. Where both are too long, each keeps half of the room. Throws
-// Error where the tokenizer lacks a sentinel or not one token of text would fit.
+// `max_tokens` tokens: the very tokens that training has for a context cut at this place, be it
+// inside a word or a run of spaces. Prefix and suffix are encoded separately, and text that spells
+// a special token stays text. Where both are too long, each keeps half of the room and loses whole
+// tokens, since contexts begin and end at tokens; what text is left is encoded as if there were
+// nothing beyond, as training does. Throws Error where the tokenizer lacks a sentinel, not one
+// token of text would fit, or a character of UTF-8 is cut in two.
 //   psm    [EOD] PRE prefix SUF suffix MID
 //   spm1   [EOD] SUF suffix PRE prefix MID
 //   spm2   [EOD] PRE SUF suffix MID prefix
