@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what midfill needs to build, from the distribution (Debian 12, Ubuntu 24.04). Does nothing where all is there.
 #   scripts/install_deps.sh            build and run
-#   scripts/install_deps.sh --test     also what the tests compare with: PyTorch, Hugging Face
+#   scripts/install_deps.sh --test     also what the tests compare with: PyTorch, Hugging Face; and clang, for the fuzzers
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache git pkg-config ca-certificates
        nlohmann-json3-dev libcli11-dev libfmt-dev libsimdjson-dev libzstd-dev zlib1g-dev libutf8proc-dev libpcre2-dev
        libxxhash-dev libopenblas-openmp-dev protobuf-compiler libprotobuf-dev)
-test=(libgtest-dev libgmock-dev python3 python3-venv python3-torch python3-numpy libopenblas0-openmp)
+test=(libgtest-dev libgmock-dev python3 python3-venv python3-torch python3-numpy libopenblas0-openmp
+      clang libclang-rt-dev libomp-dev)
 
 wanted=("${build[@]}")
 [[ ${1-} == --test ]] && wanted+=("${test[@]}")

@@ -1,7 +1,6 @@
 #include "src/apps/standard_streams.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -10,6 +9,7 @@
 #include <string>
 
 #include "kernels/common/check.h"
+#include "src/io/one_line.h"
 
 namespace midfill {
 
@@ -31,17 +31,8 @@ void flush_standard_output() {
 }
 
 void print_error(std::string_view text) {
-  std::string line;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n')
-      line += "\\n";
-    else if (byte < 0x20 || byte == 0x7f)
-      line += fmt::format("\\x{:02x}", byte);
-    else
-      line += c;
-  }
-  std::fprintf(stderr, "midfill: %s\n", line.c_str());
+  constexpr size_t kLongest = 10000;
+  std::fprintf(stderr, "midfill: %s\n", one_line(text, kLongest).c_str());
 }
 
 }  // namespace midfill

@@ -234,11 +234,4 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return fmt::format("({})", fmt::join(shape, ", "));
 }
 
-std::string in_quotes(std::string_view name) {
-  constexpr size_t kLongest = 100;
-  std::string text = Json(std::string(name.substr(0, kLongest)))
-                         .dump(-1, ' ', true, Json::error_handler_t::replace);
-  return name.size() > kLongest ? text + "..." : text;
-}
-
 }  // namespace midfill

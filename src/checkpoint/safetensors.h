@@ -14,6 +14,7 @@
 
 #include "kernels/common/tensor.h"
 #include "src/io/file.h"
+#include "src/io/one_line.h"
 
 namespace midfill {
 
@@ -58,7 +59,5 @@ void write_safetensors(const std::filesystem::path& path,
 
 // "(2, 3)"; for messages.
 std::string shape_text(const std::vector<int64_t>& shape);
-// A name from a file as it may stand in a one-line message: quoted, escaped, shortened.
-std::string in_quotes(std::string_view name);
 
 }  // namespace midfill

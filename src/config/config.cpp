@@ -10,6 +10,7 @@
 #include "src/config/fields.h"
 #include "src/io/file.h"
 #include "src/io/json.h"
+#include "src/io/one_line.h"
 
 namespace midfill {
 
@@ -64,15 +65,12 @@ std::string nearest_key(std::string_view name) {
 
 [[noreturn]] void fail_unknown(std::string_view origin, std::string_view name) {
   // A key may be of any length; the message and the search stay short.
-  const std::string_view shown = name.substr(0, 80);
-  fail("{}: unknown key \"{}\"; the nearest valid key is \"{}\"", origin, shown,
-       nearest_key(shown));
+  fail("{}: unknown key {}; the nearest valid key is \"{}\"", origin, in_quotes(name),
+       nearest_key(name.substr(0, 80)));
 }
 
 std::string short_dump(const Json& value) {
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  if (text.size() > 80) text = text.substr(0, 77) + "...";
-  return text;
+  return one_line(value.dump(-1, ' ', false, Json::error_handler_t::replace), 80);
 }
 
 void set_field(Config& config, const Field& field, const Json& value, std::string_view origin) {
@@ -95,18 +93,20 @@ void read_section(Config& config, const std::string& section, const Json& values
 // "section.key=value": the value of a text key may stand without quotes.
 void apply_override(Config& config, const std::string& text) {
   const size_t equals = text.find('=');
-  require(equals != std::string::npos, "--set {}: expected section.key=value", text);
+  require(equals != std::string::npos, "--set {}: expected section.key=value", one_line(text));
   const std::string name = text.substr(0, equals), value = text.substr(equals + 1);
-  const std::string origin = "--set " + name;
+  const std::string origin = "--set " + one_line(name);
   const Field* field = find_field(name);
-  require(!is_section(name), "--set {}: names a section, expected {}.key=value", text, name);
+  require(!is_section(name), "--set {}: names a section, expected {}.key=value", one_line(text),
+          name);
   if (!field) fail_unknown("--set", name);
   if (!field->is_text || value.starts_with('"')) {
     std::optional<Json> json;
     try {
       json = parse_json(value, origin);
     } catch (const Error&) {
-      fail("--set: {} is {}, expected {}", name, value.empty() ? "empty" : value, field->expected);
+      fail("--set: {} is {}, expected {}", name, value.empty() ? "empty" : one_line(value),
+           field->expected);
     }
     return set_field(config, *field, *json, "--set");
   }

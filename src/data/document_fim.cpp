@@ -1,7 +1,6 @@
 #include "src/data/document_fim.h"
 
 #include <algorithm>
-#include <ranges>
 #include <vector>
 
 namespace midfill {
@@ -21,6 +20,21 @@ TokenRange clip(TokenRange range, int64_t shift, int64_t begin, int64_t end) {
   return {place(range.begin), place(range.end)};
 }
 
+// The first of 0 to n - 1 that `before` does not hold for, else n; it holds up to there.
+template <typename Before>
+int64_t partition_point(int64_t n, Before before) {
+  int64_t begin = 0;
+  while (begin < n) {
+    const int64_t middle = begin + (n - begin) / 2;
+    if (before(middle)) {
+      begin = middle + 1;
+    } else {
+      n = middle;
+    }
+  }
+  return begin;
+}
+
 }  // namespace
 
 DocumentFim::DocumentFim(const FimConfig& config, const Tokenizer& tokenizer,
@@ -31,15 +45,13 @@ DocumentFim::Group DocumentFim::group_at(int64_t position) const {
   const IndexedDataset& data = packed_->dataset();
   // The first sequence that starts at `at` or later, as a position.
   const auto start_from = [&](int64_t at) {
-    const auto sequences = std::views::iota(int64_t{0}, data.n_sequences() + 1);
-    const auto found = std::ranges::partition_point(
-        sequences, [&](int64_t i) { return data.sequence_begin(i) < at; });
-    return found == sequences.end() ? data.n_tokens() : data.sequence_begin(*found);
+    const int64_t found = partition_point(data.n_sequences() + 1,
+                                          [&](int64_t i) { return data.sequence_begin(i) < at; });
+    return found > data.n_sequences() ? data.n_tokens() : data.sequence_begin(found);
   };
-  const auto sequences = std::views::iota(int64_t{0}, data.n_sequences());
-  const auto after = std::ranges::partition_point(
-      sequences, [&](int64_t i) { return data.sequence_begin(i) <= position; });
-  const int64_t own_start = data.sequence_begin(*after - 1);
+  const int64_t after = partition_point(
+      data.n_sequences(), [&](int64_t i) { return data.sequence_begin(i) <= position; });
+  const int64_t own_start = data.sequence_begin(after - 1);
 
   const int64_t stretch = kGroupContexts * packed_->n_ctx();
   const int64_t first = start_from(own_start / stretch * stretch);

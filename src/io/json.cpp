@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/common/check.h"
+#include "src/io/one_line.h"
 
 namespace midfill {
 
@@ -30,15 +31,15 @@ Json parse_json(std::string_view text, std::string_view origin, int max_depth) {
     if (event == Event::object_end) keys.pop_back();
     if (event == Event::key) {
       const auto& key = value.get_ref<const std::string&>();
-      require(keys.back().insert(key).second, "{}: key \"{}\" stands twice in one object", origin,
-              key);
+      if (!keys.back().insert(key).second)
+        fail("{}: key {} stands twice in one object", origin, in_quotes(key));
     }
     return true;
   };
   try {
     return Json::parse(text, watch);
   } catch (const Json::exception& error) {
-    fail("{}: not valid JSON: {}", origin, without_tag(error.what()));
+    fail("{}: not valid JSON: {}", origin, one_line(without_tag(error.what())));
   }
 }
 

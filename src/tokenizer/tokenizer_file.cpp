@@ -10,6 +10,7 @@
 
 #include "kernels/common/check.h"
 #include "src/io/json.h"
+#include "src/io/one_line.h"
 #include "src/tokenizer/byte_alphabet.h"
 
 namespace midfill {
@@ -73,7 +74,7 @@ class Node {
     std::unordered_set<std::string_view> seen;
     for (const auto [key, value] : object()) {
       require(std::find(known.begin(), known.end(), key) != known.end(),
-              "{}: key \"{}\" is not understood", path_.empty() ? origin_ : where(), key);
+              "{}: key {} is not understood", path_.empty() ? origin_ : where(), in_quotes(key));
       require(seen.insert(key).second, "{}: key \"{}\" stands twice",
               path_.empty() ? origin_ : where(), key);
     }
@@ -84,21 +85,13 @@ class Node {
             value ? value->shown() : "", reason);
   }
   // The value as JSON, cut to a readable length.
-  std::string shown() const {
-    std::string text = simdjson::minify(element_);
-    if (text.size() > 60) text = text.substr(0, 57) + "...";
-    return text;
-  }
+  std::string shown() const { return one_line(simdjson::minify(element_), 60); }
 
  private:
   Element element_;
   std::string_view origin_;
   std::string path_;
 };
-
-std::string as_json(std::string_view text) {
-  return Json(text).dump();
-}
 
 bool read_normalizer(const Node& normalizer) {
   if (normalizer.is_null()) return false;
@@ -112,7 +105,7 @@ bool read_normalizer(const Node& normalizer) {
     return nfc;
   }
   require(type == "NFC", "{}.type is {}, expected \"NFC\" or no normalizer", normalizer.where(),
-          as_json(type));
+          in_quotes(type));
   normalizer.expect_keys({"type"});
   return true;
 }
@@ -159,7 +152,7 @@ void read_pre_tokenizer(const Node& node, std::vector<PreTokenizerStep>& steps) 
     fail(
         "{}.type is {}, expected \"ByteLevel\", or a \"Sequence\" of \"Split\" and \"Digits\" that "
         "ends in it",
-        node.where(), as_json(type));
+        node.where(), in_quotes(type));
   }
   steps.push_back(std::move(step));
 }
@@ -167,7 +160,7 @@ void read_pre_tokenizer(const Node& node, std::vector<PreTokenizerStep>& steps) 
 void check_byte_level(const Node& node) {
   const std::string_view type = node.at("type").string();
   require(type == "ByteLevel", "{}.type is {}, expected \"ByteLevel\"", node.where(),
-          as_json(type));
+          in_quotes(type));
   node.expect_keys({"type", "add_prefix_space", "trim_offsets", "use_regex"});
 }
 
@@ -184,13 +177,14 @@ Ids read_vocabulary(const Node& node, TokenizerFile& file) {
     const auto id = value.get_uint64();
     if (id.error() || id.value_unsafe() >= tokens.size())
       fail("{}: {} has id {}, expected one from 0 to {}: {} tokens have ids without a gap",
-           node.where(), as_json(token), simdjson::minify(value), tokens.size() - 1, tokens.size());
+           node.where(), in_quotes(token), one_line(simdjson::minify(value)), tokens.size() - 1,
+           tokens.size());
     const size_t index = id.value_unsafe();
     if (!ids.emplace(token, static_cast<TokenId>(index)).second)
-      fail("{}: {} stands twice", node.where(), as_json(token));
+      fail("{}: {} stands twice", node.where(), in_quotes(token));
     if (taken[index])
-      fail("{}: {} and {} both have id {}", node.where(), as_json(tokens[index]), as_json(token),
-           index);
+      fail("{}: {} and {} both have id {}", node.where(), in_quotes(tokens[index]),
+           in_quotes(token), index);
     tokens[index] = token;
     taken[index] = true;
   }
@@ -202,7 +196,7 @@ Ids read_vocabulary(const Node& node, TokenizerFile& file) {
     const bool in_utf8 = byte < 0xC0 || (byte >= 0xC2 && byte <= 0xF4);
     require(!in_utf8 || symbol != ids.end(),
             "{}: no token {} for byte 0x{:02X}, so text with it would be lost", node.where(),
-            as_json(byte_alphabet::symbols()[static_cast<size_t>(byte)]), byte);
+            in_quotes(byte_alphabet::symbols()[static_cast<size_t>(byte)]), byte);
   }
   return ids;
 }
@@ -238,7 +232,7 @@ void read_merges(const Node& node, const Ids& ids, TokenizerFile& file) {
     };
     const auto id_of = [&](std::string_view token) {
       const auto found = ids.find(token);
-      if (found == ids.end()) refuse(fmt::format(": {} is not in model.vocab", as_json(token)));
+      if (found == ids.end()) refuse(fmt::format(": {} is not in model.vocab", in_quotes(token)));
       return found->second;
     };
     // Hugging Face takes such a string for the header of a merges.txt and passes over it.
@@ -289,11 +283,11 @@ void read_added_tokens(const Node& list, const Ids& ids, TokenizerFile& file) {
     const std::string_view content = node.at("content").string();
     require(!content.empty(), "{}.content is empty", node.where());
     require(seen.insert(content).second, "{}.content is {}, which stands twice", node.where(),
-            as_json(content));
+            in_quotes(content));
     const auto in_vocabulary = ids.find(content);
     const TokenId expected = in_vocabulary != ids.end() ? in_vocabulary->second : next_id++;
     const TokenId id = node.at("id").id();
-    require(id == expected, "{} ({}) has id {}, expected {}: {}", node.where(), as_json(content),
+    require(id == expected, "{} ({}) has id {}, expected {}: {}", node.where(), in_quotes(content),
             id, expected,
             in_vocabulary != ids.end()
                 ? "its id in model.vocab"
@@ -346,6 +340,10 @@ TokenizerFile parse_tokenizer_file(std::string_view json, std::string_view origi
 }
 
 namespace {
+
+std::string as_json(std::string_view text) {
+  return Json(text).dump();
+}
 
 std::string added_token_json(const AddedToken& token, std::string_view indent) {
   return fmt::format(

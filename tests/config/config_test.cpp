@@ -1,5 +1,6 @@
 #include "src/config/config.h"
 
+#include <gmock/gmock.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -224,6 +225,18 @@ std::string docs_page() {
 TEST(Config, DocumentationIsInStep) {
   EXPECT_NE(docs_page().find(config_reference()), std::string::npos)
       << "docs/config.md: replace the tables of \"All keys\" by the output of midfill train --keys";
+}
+
+// Found by fuzzing.
+TEST(Config, MessagesAreOneLineWhateverIsWritten) {
+  for (const std::string& message :
+       {refusal("{\"\\n\\u0085\": 1}"), refusal("{\"model\": {\"\\u007f\": 1}}"),
+        refusal("{\"seed\": \"\x7f\"}"), refusal("{}", {"a\nb"}), refusal("{}", {"seed=\n"}),
+        refusal("{}", {"\x1b=1"}), refusal("{}", {"model=\n"})}) {
+    EXPECT_THAT(message, testing::Not(testing::ContainsRegex("[\x01-\x1f\x7f]")));
+    EXPECT_FALSE(message.empty());
+  }
+  EXPECT_LT(refusal("{}", {std::string(100000, 'x')}).size(), 400u);
 }
 
 // Every configuration that ships is valid, and the documentation names it.

@@ -28,5 +28,14 @@ TEST(Json, RefusesWhatIsNotStrict) {
   EXPECT_NE(error_of("{\"a\": \"\xff\"}").find("not valid JSON"), std::string::npos);
 }
 
+// Found by fuzzing: bytes of the file stood in the message as they were.
+TEST(Json, MessagesAreOneLineWhateverTheFileHolds) {
+  const std::string key = error_of("{\"a\\n\\u007f\": 1, \"a\\n\\u007f\": 2}");
+  EXPECT_NE(key.find(R"(key "a\n\u007f" stands twice)"), std::string::npos) << key;
+  const std::string byte = error_of("{\x7f");
+  EXPECT_NE(byte.find(R"(last read: '{\x7f')"), std::string::npos) << byte;
+  EXPECT_LT(error_of("[\"" + std::string(100000, 'x')).size(), 400u);
+}
+
 }  // namespace
 }  // namespace midfill

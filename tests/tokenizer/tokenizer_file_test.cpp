@@ -257,6 +257,23 @@ TEST(TokenizerFile, SurvivesEveryTruncationAndDamage) {
   }
 }
 
+// Found by fuzzing: names and values of the file stood in messages as they were.
+TEST(TokenizerFile, MessagesAreOneLineWhateverTheFileHolds) {
+  const std::string odd = "\n\x7f" + std::string(5000, 'x');
+  for (const std::string& message : {
+           error_with([&](Json& f) { f[odd] = 1; }),
+           error_with([&](Json& f) { f["version"] = odd; }),
+           error_with([&](Json& f) { f["normalizer"]["type"] = odd; }),
+           error_with([&](Json& f) { f["model"]["vocab"][odd] = odd; }),
+           error_with([&](Json& f) { f["model"]["merges"] = {"a " + odd}; }),
+           error_with([&](Json& f) { f["added_tokens"].push_back(added_token(5, odd, true)); }),
+       }) {
+    EXPECT_THAT(message, Not(::testing::ContainsRegex("[\x01-\x1f\x7f]")));
+    EXPECT_FALSE(message.empty());
+    EXPECT_LT(message.size(), 500u) << message;
+  }
+}
+
 TEST(TokenizerFile, AppendsTokensAndKeepsTheRest) {
   const AddedToken token{.id = 260, .content = "<\"x\">", .rstrip = true, .special = true};
   for (const int indent : {-1, 2}) {
