@@ -20,6 +20,7 @@ enum class Purpose : uint32_t {
   kBench = 6,        // inputs of benchmarks
   kTest = 7,         // tests
   kDocumentFim = 8,  // FIM at document level
+  kSource = 9,       // seeds of the sources of a blend
 };
 
 // One Philox block: 128 random bits of a 128-bit counter under a 64-bit key.

@@ -19,7 +19,7 @@ namespace midfill {
 namespace {
 
 struct ShowArguments {
-  std::string config, samples = "0:4", stream = "train";
+  std::string config, samples = "0:4", stream = "train", source;
   std::vector<std::string> overrides;
   bool json = false, color = false;
 };
@@ -49,24 +49,46 @@ std::pair<int64_t, int64_t> range_of(const std::string& text) {
   return {begin, end};
 }
 
-std::unique_ptr<SampleStream> open_stream(const ShowArguments& arguments, const Config& config,
-                                          const Tokenizer& tokenizer) {
+// A stream, and the names of the sources of its samples.
+struct NamedStream {
+  std::unique_ptr<SampleStream> stream;
+  std::vector<std::string> sources;
+};
+
+const DataSource& validation_source(const ShowArguments& arguments, const Config& config) {
+  const std::vector<DataSource>& sources = config.data.valid;
+  require(!sources.empty(), "{}: data.valid is empty, stream {} needs it", arguments.config,
+          arguments.stream);
+  if (arguments.source.empty()) return sources.front();
+  for (const DataSource& source : sources)
+    if (source.name == arguments.source) return source;
+  fail("--source {}: data.valid of {} has no source of this name", arguments.source,
+       arguments.config);
+}
+
+NamedStream open_stream(const ShowArguments& arguments, const Config& config,
+                        const Tokenizer& tokenizer) {
   for (const EvalStream kind : kEvalStreams) {
     if (name_of(kind) != arguments.stream) continue;
-    require(!config.data.valid.empty(), "{}: data.valid is empty, stream {} needs it",
-            arguments.config, arguments.stream);
-    return eval_stream(kind, config, tokenizer,
-                       std::make_shared<const IndexedDataset>(
-                           IndexedDataset::open(config.data.valid, tokenizer.vocab_size())));
+    const DataSource& source = validation_source(arguments, config);
+    return {eval_stream(kind, config, tokenizer,
+                        std::make_shared<const IndexedDataset>(
+                            IndexedDataset::open(source.path, tokenizer.vocab_size()))),
+            {source.name}};
   }
-  return open_training_stream(config, tokenizer);
+  require(arguments.source.empty(), "--source {}: goes with a validation stream, found --stream {}",
+          arguments.source, arguments.stream);
+  auto stream = open_training_stream(config, tokenizer);
+  std::vector<std::string> names;
+  for (const SourceInfo& source : stream->sources()) names.push_back(source.name);
+  return {std::move(stream), std::move(names)};
 }
 
 int show(const ShowArguments& arguments) {
   const auto [begin, end] = range_of(arguments.samples);
   const Config config = load_config(arguments.config, arguments.overrides);
   const Tokenizer tokenizer = Tokenizer::load(config.data.tokenizer);
-  const auto stream = open_stream(arguments, config, tokenizer);
+  const auto [stream, sources] = open_stream(arguments, config, tokenizer);
   require(end <= stream->size(), "--samples {}: stream {} has {} samples", arguments.samples,
           arguments.stream, stream->size());
 
@@ -74,8 +96,9 @@ int show(const ShowArguments& arguments) {
   Sample sample;
   for (int64_t index = begin; index < end; ++index) {
     stream->get(index, sample);
-    const std::string text = arguments.json ? sample_json(sample, tokenizer) + "\n"
-                                            : sample_text(sample, tokenizer, color);
+    const std::string& source = sources[sample.source];
+    const std::string text = arguments.json ? sample_json(sample, tokenizer, source) + "\n"
+                                            : sample_text(sample, tokenizer, color, source);
     require(std::fwrite(text.data(), 1, text.size(), stdout) == text.size(),
             "cannot write to standard output");
   }
@@ -98,14 +121,20 @@ void add_data_show(CLI::App& data, Run& run) {
                    "validation streams of data.valid")
       ->check(CLI::IsMember(stream_names()))
       ->capture_default_str();
+  command
+      ->add_option(
+          "--source", arguments->source,
+          "of several sources in data.valid, the one whose frozen stream is shown (default: "
+          "the first)")
+      ->type_name("NAME");
   command->add_option("--set", arguments->overrides, "override a key of the configuration")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
-  command->add_flag(
-      "--json", arguments->json,
-      "one line of JSON a sample: {\"index\",\"tokens\",\"segments\":[{\"kind\",\"begin\","
-      "\"end\",\"prefix\",\"middle\",\"suffix\"}]}, the parts as text");
+  command->add_flag("--json", arguments->json,
+                    "one line of JSON a sample: "
+                    "{\"index\",\"source\",\"tokens\",\"segments\":[{\"kind\",\"begin\","
+                    "\"end\",\"prefix\",\"middle\",\"suffix\"}]}, the parts as text");
   command->add_flag("--color", arguments->color, "color also where the output is no terminal");
   command->footer(
       "Example:\n  midfill data show --config configs/quickstart.json --samples 0:2 "

@@ -45,7 +45,7 @@ Config config_of(const Options& options, const ModelSource& source) {
   if (source.kind == ModelSource::Kind::run) config = read_run_config(source.directory);
   config.model = source.model;
   config = parse_config(to_json(config), source.directory.string(), options.overrides);
-  if (!options.data.empty()) config.data.valid = options.data;
+  if (!options.data.empty()) config.data.valid = {{.path = options.data}};
   if (options.samples > 0) config.eval.samples = options.samples;
   return config;
 }
@@ -53,17 +53,22 @@ Config config_of(const Options& options, const ModelSource& source) {
 void print_table(const std::vector<EvalResult>& results, const Config& config, bool is_run) {
   const auto trained = is_run ? streams_for(config.fim) : streams_for(true, true, true);
   std::printf("%-14s%10s%12s%14s%14s\n", "stream", "samples", "tokens", "nats/token", "bits/byte");
+  const auto row = [](const std::string& name, const EvalLoss& loss, const char* remark) {
+    std::printf("%-14s%10ld%12ld%14.4f%14.4f%s\n", name.c_str(), static_cast<long>(loss.samples),
+                static_cast<long>(loss.tokens), loss.nats_per_token, loss.bits_per_byte, remark);
+  };
   for (const EvalResult& r : results) {
     const bool known = std::find(trained.begin(), trained.end(), r.stream) != trained.end();
-    std::printf("%-14s%10ld%12ld%14.4f%14.4f%s\n", std::string(name_of(r.stream)).c_str(),
-                static_cast<long>(r.samples), static_cast<long>(r.tokens), r.nats_per_token,
-                r.bits_per_byte, known ? "" : "  (mode not trained)");
+    row(std::string(name_of(r.stream)), r, known ? "" : "  (mode not trained)");
+    for (const SourceLoss& loss : r.sources) row("  " + loss.source, loss, "");
   }
   std::printf(
       "\nar: plain text. fim_*: every segment an infilling example, loss on all tokens. middle_*: "
       "loss\n"
       "on the middles alone, given prefix and suffix; middle_ar: the same tokens given the prefix "
       "alone.\n");
+  if (!results.empty() && !results.front().sources.empty())
+    std::printf("A stream's losses are the means of its sources' by their weights.\n");
 }
 
 // What FIM is for, in one line a mode: the same middles with and without their suffix.
@@ -85,14 +90,20 @@ void print_worth_of_suffix(const std::vector<EvalResult>& results, const Config&
   }
 }
 
+Json json_of(const EvalLoss& loss) {
+  return {{"nats_per_token", loss.nats_per_token},
+          {"bits_per_byte", loss.bits_per_byte},
+          {"tokens", loss.tokens},
+          {"bytes", loss.bytes},
+          {"samples", loss.samples}};
+}
+
 void print_json(const std::vector<EvalResult>& results) {
   Json out = Json::object();
-  for (const EvalResult& r : results)
-    out[std::string(name_of(r.stream))] = {{"nats_per_token", r.nats_per_token},
-                                           {"bits_per_byte", r.bits_per_byte},
-                                           {"tokens", r.tokens},
-                                           {"bytes", r.bytes},
-                                           {"samples", r.samples}};
+  for (const EvalResult& r : results) {
+    Json& stream = out[std::string(name_of(r.stream))] = json_of(r);
+    for (const SourceLoss& loss : r.sources) stream["sources"][loss.source] = json_of(loss);
+  }
   std::printf("%s\n", out.dump().c_str());
 }
 
@@ -110,8 +121,12 @@ int run_eval(const Options& options) {
              .dtype = options.device.dtype_of(source)},
             device);
   source.load_weights(model);
-  if (source.kind == ModelSource::Kind::run)
-    std::fprintf(stderr, "%s on %s\n", source.checkpoint.c_str(), config.data.valid.c_str());
+  if (source.kind == ModelSource::Kind::run) {
+    std::string paths;
+    for (const DataSource& data : config.data.valid)
+      paths += (paths.empty() ? "" : ", ") + data.path;
+    std::fprintf(stderr, "%s on %s\n", source.checkpoint.c_str(), paths.c_str());
+  }
   const auto results = evaluator.run(model, config.eval.samples, options.batch);
   if (options.json)
     print_json(results);
@@ -138,7 +153,7 @@ void add_eval(CLI::App& app, Run& run) {
   directory->require_option(1);
   command
       ->add_option("--data", options->data,
-                   "Prefix of the dataset (default: data.valid of the run)")
+                   "Prefix of one dataset (default: all of data.valid of the run)")
       ->type_name("PREFIX");
   command
       ->add_option("--samples", options->samples,

@@ -126,11 +126,20 @@ int show_examples(const InfillArguments& arguments) {
   const ModelSource& source = filler.model().source();
   require(source.kind == WeightsSource::Kind::run,
           "{}: --examples needs a run, which knows its data", arguments.model);
-  const std::string valid = read_run_config(source.directory).data.valid;
+  const auto valid = read_run_config(source.directory).data.valid;
   require(!valid.empty(), "{}: the run has no validation data (data.valid)", arguments.model);
-  const auto examples =
-      held_out_examples(IndexedDataset::open(valid, source.model.vocab_size), source.tokenizer,
-                        arguments.options.sampling.seed, arguments.examples);
+  // As many from each source as from any other, to within one.
+  std::vector<std::pair<std::string, Example>> examples;
+  for (size_t d = 0; d < valid.size(); ++d) {
+    const int count = (arguments.examples + static_cast<int>(valid.size() - d) - 1) /
+                      static_cast<int>(valid.size());
+    if (count == 0) continue;
+    const std::string of = valid[d].name.empty() ? "" : valid[d].name + ", ";
+    for (Example& example :
+         held_out_examples(IndexedDataset::open(valid[d].path, source.model.vocab_size),
+                           source.tokenizer, arguments.options.sampling.seed, count))
+      examples.emplace_back(of, std::move(example));
+  }
   const auto last_lines = [](const std::string& text, int lines) {
     size_t at = text.size();
     while (at > 0 && (text[at - 1] != '\n' || --lines >= 0)) --at;
@@ -142,11 +151,11 @@ int show_examples(const InfillArguments& arguments) {
     return text.substr(0, at);
   };
   for (size_t i = 0; i < examples.size(); ++i) {
-    const Example& e = examples[i];
+    const auto& [of, e] = examples[i];
     const Json filled = filler.fill(e.prefix, e.suffix, i).front();
     const auto completion = filled["completion"].get<std::string>();
     const std::string shown = first_lines(completion, kLinesShown);
-    fmt::print("--- document {}, line {}\n{}[ ... ]{}\nheld out: {}\n   model: {}{}\n\n",
+    fmt::print("--- {}document {}, line {}\n{}[ ... ]{}\nheld out: {}\n   model: {}{}\n\n", of,
                e.document, e.line, last_lines(e.prefix, kLinesShown),
                first_lines(e.suffix, kLinesShown), e.middle, shown,
                shown.size() < completion.size() ? " ..." : "");

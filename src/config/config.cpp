@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <optional>
-#include <utility>
 
 #include "kernels/common/check.h"
 #include "src/config/fields.h"
+#include "src/config/messages.h"
 #include "src/io/file.h"
 #include "src/io/json.h"
 #include "src/io/one_line.h"
@@ -17,21 +16,6 @@ namespace midfill {
 namespace {
 
 constexpr uint64_t kMaxFileBytes = 1 << 20;
-
-// Levenshtein's distance.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({substituted, diagonal + 1, row[j] + 1});
-    }
-  }
-  return row.back();
-}
 
 const Field* find_field(std::string_view name) {
   const auto& all = fields();
@@ -69,13 +53,15 @@ std::string nearest_key(std::string_view name) {
        nearest_key(name.substr(0, 80)));
 }
 
-std::string short_dump(const Json& value) {
-  return one_line(value.dump(-1, ' ', false, Json::error_handler_t::replace), 80);
-}
-
 void set_field(Config& config, const Field& field, const Json& value, std::string_view origin) {
-  require(field.set(config, value), "{}: {} is {}, expected {}", origin, field.name(),
-          short_dump(value), field.expected);
+  bool stored = false;
+  try {
+    stored = field.set(config, value);
+  } catch (const Error& within) {
+    fail("{}: {}", origin, within.what());
+  }
+  require(stored, "{}: {} is {}, expected {}", origin, field.name(), short_dump(value),
+          field.expected);
 }
 
 void read_section(Config& config, const std::string& section, const Json& values,
@@ -90,7 +76,8 @@ void read_section(Config& config, const std::string& section, const Json& values
   }
 }
 
-// "section.key=value": the value of a text key may stand without quotes.
+// "section.key=value": the value of a text key may stand without quotes; what begins like a list,
+// where the key takes one, is a list.
 void apply_override(Config& config, const std::string& text) {
   const size_t equals = text.find('=');
   require(equals != std::string::npos, "--set {}: expected section.key=value", one_line(text));
@@ -100,7 +87,8 @@ void apply_override(Config& config, const std::string& text) {
   require(!is_section(name), "--set {}: names a section, expected {}.key=value", one_line(text),
           name);
   if (!field) fail_unknown("--set", name);
-  if (!field->is_text || value.starts_with('"')) {
+  const bool is_list = field->takes_list && value.starts_with('[');
+  if (!field->is_text || is_list || value.starts_with('"')) {
     std::optional<Json> json;
     try {
       json = parse_json(value, origin);
@@ -155,11 +143,32 @@ std::string to_json(const Config& config) {
   return root.dump(2) + "\n";
 }
 
+namespace {
+
+// Where lists have as many elements before and after, each value in them by itself.
+void add_differences(const Field& field, const std::string& name, const Json& a, const Json& b,
+                     bool may_change, std::vector<ConfigDifference>& out) {
+  if (a == b) return;
+  if (a.is_array() && b.is_array() && a.size() == b.size()) {
+    for (size_t i = 0; i < a.size(); ++i)
+      for (const auto& [key, value] : a[i].items())
+        add_differences(field, fmt::format("{}[{}].{}", name, i, key), value, b[i][key],
+                        field.may_change && (field.only_change.empty() || key == field.only_change),
+                        out);
+    return;
+  }
+  out.push_back({name, short_dump(a), short_dump(b), may_change});
+}
+
+}  // namespace
+
 std::vector<ConfigDifference> differences(const Config& before, const Config& after) {
   std::vector<ConfigDifference> out;
   for (const Field& field : fields()) {
     const Json a = field.get(before), b = field.get(after);
-    if (a != b) out.push_back({field.name(), short_dump(a), short_dump(b), field.may_change});
+    const bool list = a.is_array() || b.is_array();
+    add_differences(field, field.name(), a, b,
+                    field.may_change && !(list && !field.only_change.empty()), out);
   }
   return out;
 }

@@ -48,10 +48,17 @@ struct ModelConfig {
   }
 };
 
+// One of the datasets that a run reads.
+struct DataSource {
+  std::string name = "";  // empty where it is the only one and was given by its path alone
+  std::string path;       // prefix of .bin/.idx
+  double weight = 1.0;    // its share, relative to the others
+};
+
 struct DataConfig {
-  std::string tokenizer;  // path of tokenizer.json
-  std::string train;      // prefix of .bin/.idx
-  std::string valid;      // the same, for the frozen validation streams; empty: no evaluation
+  std::string tokenizer;          // path of tokenizer.json
+  std::vector<DataSource> train;  // samples are drawn by weight
+  std::vector<DataSource> valid;  // for the frozen validation streams; empty: no evaluation
 };
 
 struct FimConfig {
@@ -135,7 +142,7 @@ void validate(const Config& config, std::string_view origin);
 
 // A key whose value differs between two configurations.
 struct ConfigDifference {
-  std::string key, before, after;  // "optim.lr", values as JSON
+  std::string key, before, after;  // "optim.lr", "data.train[1].path"; values as JSON
   bool may_change = false;         // a resumed run may have the new value
 };
 std::vector<ConfigDifference> differences(const Config& before, const Config& after);

@@ -4,142 +4,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
-#include <utility>
+#include <string>
+#include <vector>
+
+#include "kernels/common/check.h"
+#include "src/config/messages.h"
+#include "src/config/section_fields.h"
+#include "src/io/one_line.h"
 
 namespace midfill {
 
 namespace {
 
 constexpr bool kMayChange = true;
-constexpr double kUnbounded = std::numeric_limits<double>::infinity();
-
-// Numbers like 1e6 are integers too, as long as a double holds them exactly.
-std::optional<int64_t> as_integer(const Json& value) {
-  if (value.is_number_unsigned()) {
-    const auto n = value.get<uint64_t>();
-    if (n > uint64_t{std::numeric_limits<int64_t>::max()}) return std::nullopt;
-    return static_cast<int64_t>(n);
-  }
-  if (value.is_number_integer()) return value.get<int64_t>();
-  if (!value.is_number_float()) return std::nullopt;
-  const double x = value.get<double>();
-  if (!(std::abs(x) <= 0x1p53) || x != std::floor(x)) return std::nullopt;
-  return static_cast<int64_t>(x);
-}
-
-// Collects the fields of one section; `Section` is the struct, `member` its place in Config.
-template <typename Section>
-class SectionFields {
- public:
-  SectionFields(std::vector<Field>& out, std::string_view section, Section Config::*member)
-      : out_(out), section_(section), member_(member) {}
-
-  template <typename T>
-  void integer(std::string_view key, T Section::*value, int64_t low, int64_t high,
-               std::string_view meaning, bool may_change = false) {
-    add(key, fmt::format("an integer in {}..{}", low, high), meaning, value, may_change,
-        [low, high](const Json& json, T& out) {
-          const auto n = as_integer(json);
-          if (!n || *n < low || *n > high) return false;
-          out = static_cast<T>(*n);
-          return true;
-        });
-  }
-
-  // Values in [low, high], or (low, high] where `open`; high may be unbounded.
-  void number(std::string_view key, double Section::*value, double low, double high, bool open,
-              std::string_view meaning, bool may_change = false) {
-    const std::string expected =
-        high == kUnbounded ? fmt::format("a number {} {}", open ? ">" : ">=", low)
-                           : fmt::format("a number in {}{}, {}]", open ? "(" : "[", low, high);
-    add(key, expected, meaning, value, may_change,
-        [low, high, open](const Json& json, double& out) {
-          if (!json.is_number()) return false;
-          const double x = json.get<double>();
-          if (!std::isfinite(x) || x > high || (open ? !(x > low) : !(x >= low))) return false;
-          out = x;
-          return true;
-        });
-  }
-
-  void boolean(std::string_view key, bool Section::*value, std::string_view meaning,
-               bool may_change = false) {
-    add(key, "true or false", meaning, value, may_change, [](const Json& json, bool& out) {
-      if (!json.is_boolean()) return false;
-      out = json.get<bool>();
-      return true;
-    });
-  }
-
-  void text(std::string_view key, std::string Section::*value, std::string_view meaning,
-            bool may_change = false) {
-    add(key, "a text without control characters", meaning, value, may_change,
-        [](const Json& json, std::string& out) {
-          if (!json.is_string()) return false;
-          const auto& s = json.get_ref<const std::string&>();
-          if (std::any_of(s.begin(), s.end(), [](unsigned char c) { return c < 32 || c == 127; }))
-            return false;
-          out = s;
-          return true;
-        });
-    out_.back().is_text = true;
-  }
-
-  template <typename E>
-  void choice(std::string_view key, E Section::*value,
-              std::vector<std::pair<std::string_view, E>> names, std::string_view meaning,
-              bool may_change = false) {
-    std::string expected = "one of";
-    for (const auto& [name, unused] : names)
-      expected += fmt::format("{} \"{}\"", name == names.front().first ? "" : ",", name);
-    Field field = common(key, std::move(expected), meaning, may_change);
-    field.is_text = true;
-    field.set = [member = member_, value, names](Config& config, const Json& json) {
-      for (const auto& [name, e] : names)
-        if (json.is_string() && json.get_ref<const std::string&>() == name) {
-          config.*member.*value = e;
-          return true;
-        }
-      return false;
-    };
-    field.get = [member = member_, value, names](const Config& config) {
-      const auto same = [&](const auto& name) { return name.second == config.*member.*value; };
-      return Json(std::find_if(names.begin(), names.end(), same)->first);
-    };
-    out_.push_back(std::move(field));
-  }
-
- private:
-  Field common(std::string_view key, std::string expected, std::string_view meaning,
-               bool may_change) {
-    Field field;
-    field.section = section_;
-    field.key = key;
-    field.meaning = meaning;
-    field.expected = std::move(expected);
-    field.may_change = may_change;
-    return field;
-  }
-
-  template <typename T, typename Store>
-  void add(std::string_view key, std::string expected, std::string_view meaning, T Section::*value,
-           bool may_change, Store store) {
-    Field field = common(key, std::move(expected), meaning, may_change);
-    field.set = [member = member_, value, store](Config& config, const Json& json) {
-      return store(json, config.*member.*value);
-    };
-    field.get = [member = member_, value](const Config& config) {
-      return Json(config.*member.*value);
-    };
-    out_.push_back(std::move(field));
-  }
-
-  std::vector<Field>& out_;
-  std::string_view section_;
-  Section Config::*member_;
-};
 
 Field seed_field() {
   Field field;
@@ -194,18 +72,109 @@ void add_model(std::vector<Field>& out) {
       "two output layers of a block");
 }
 
+// The keys of a source.
+constexpr std::string_view kSourceName = "name", kSourcePath = "path", kSourceWeight = "weight";
+
+// Names stand in tags of TensorBoard and in tables.
+bool is_source_name(const Json& json) {
+  if (!json.is_string()) return false;
+  const auto& name = json.get_ref<const std::string&>();
+  const auto is_part = [](unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  };
+  return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), is_part);
+}
+
+// `at` is its place: "data.train[1]".
+DataSource read_source(const Json& json, const std::string& at) {
+  require(json.is_object(), "{} is {}, expected an object with name, path and weight", at,
+          short_dump(json));
+  DataSource source;
+  for (const auto& [key, value] : json.items()) {
+    const auto expect = [&](bool good, std::string_view expected) {
+      require(good, "{}.{} is {}, expected {}", at, key, short_dump(value), expected);
+    };
+    if (key == kSourceName) {
+      expect(is_source_name(value), "1 to 64 letters, digits, '.', '_' and '-'");
+      source.name = value.get<std::string>();
+    } else if (key == kSourcePath) {
+      expect(is_plain_text(value) && !value.get_ref<const std::string&>().empty(),
+             "the prefix of a dataset, without control characters");
+      source.path = value.get<std::string>();
+    } else if (key == kSourceWeight) {
+      expect(value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() > 0,
+             "a number > 0");
+      source.weight = value.get<double>();
+    } else {
+      const auto nearness = [&](std::string_view valid) {
+        return edit_distance(std::string_view(key).substr(0, 80), valid);
+      };
+      fail("{}: unknown key {}; the nearest valid key is \"{}\"", at, in_quotes(key),
+           std::ranges::min({kSourceName, kSourcePath, kSourceWeight}, {}, nearness));
+    }
+  }
+  require(!source.name.empty(), "{} has no \"{}\", expected one for each source", at, kSourceName);
+  require(!source.path.empty(), "{} has no \"{}\", expected the prefix of a dataset", at,
+          kSourcePath);
+  return source;
+}
+
+// A text is one source without a name; an empty text is none.
+bool read_sources(const Json& json, const std::string& name, std::vector<DataSource>& out) {
+  if (is_plain_text(json)) {
+    out.clear();
+    if (!json.get_ref<const std::string&>().empty()) out.push_back({.path = json});
+    return true;
+  }
+  if (!json.is_array() || json.empty()) return false;
+  std::vector<DataSource> sources;
+  double sum = 0.0;
+  for (const Json& element : json) {
+    const std::string at = fmt::format("{}[{}]", name, sources.size());
+    DataSource source = read_source(element, at);
+    const auto twin = std::find_if(sources.begin(), sources.end(), [&](const DataSource& other) {
+      return other.name == source.name;
+    });
+    require(twin == sources.end(), "{}.{} is \"{}\", expected another name than {}[{}] has", at,
+            kSourceName, source.name, name, twin - sources.begin());
+    sum += source.weight;
+    sources.push_back(std::move(source));
+  }
+  require(std::isfinite(sum), "{}: the sum of the weights overflows, expected smaller ones", name);
+  out = std::move(sources);
+  return true;
+}
+
+Json write_sources(const std::vector<DataSource>& sources) {
+  if (sources.empty()) return "";
+  if (sources.size() == 1 && sources[0].name.empty()) return sources[0].path;
+  Json list = Json::array();
+  for (const DataSource& source : sources)
+    list.push_back(
+        {{kSourceName, source.name}, {kSourcePath, source.path}, {kSourceWeight, source.weight}});
+  return list;
+}
+
 void add_data(std::vector<Field>& out) {
   using D = DataConfig;
   SectionFields f(out, "data", &Config::data);
+  const auto sources = [&](std::string_view key, std::vector<DataSource> D::*value,
+                           std::string_view meaning, std::string_view only_change) {
+    f.text_or_list<DataSource>(
+        key, value,
+        "a text without control characters, or a list of objects with name, path and weight",
+        read_sources, write_sources, meaning, only_change);
+  };
   f.text("tokenizer", &D::tokenizer,
          "Path of `tokenizer.json`; a run keeps a copy, which counts from then on", kMayChange);
-  f.text(
-      "train", &D::train,
-      "Prefix of the training dataset's `.bin` and `.idx`; may change at resume only because the "
-      "files moved",
-      kMayChange);
-  f.text("valid", &D::valid, "The same for the frozen validation streams; empty: no evaluation",
-         kMayChange);
+  sources("train", &D::train,
+          "Prefix of the training dataset's `.bin` and `.idx`, or a list of sources and their "
+          "weights ([below](#several-sources)); at resume paths may change, because the files "
+          "moved, and nothing else",
+          kSourcePath);
+  sources("valid", &D::valid, "The same for the frozen validation streams; empty: no evaluation",
+          "");
 }
 
 void add_fim(std::vector<Field>& out) {

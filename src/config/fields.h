@@ -19,8 +19,12 @@ struct Field {
   std::string_view meaning;
   std::string expected;     // "an integer in 1..1024"
   bool is_text = false;     // its JSON value is a string
+  bool takes_list = false;  // it may be a list of objects as well
   bool may_change = false;  // a resumed run may give another value
-  // Stores a value; false where it is of another type or out of range.
+  // Of such a list a resumed run may change this key of each object alone; empty: anything.
+  std::string_view only_change;
+  // Stores a value; false where it is of another type or out of range, Error where there is more to
+  // say about something within it.
   std::function<bool(Config&, const Json&)> set;
   std::function<Json(const Config&)> get;
 

@@ -89,6 +89,7 @@ class FrozenStream final : public SampleStream {
         order_(kEvalSeed, Purpose::kSampleOrder, 0, static_cast<uint64_t>(packed_.n_samples())) {}
 
   int64_t size() const override { return packed_.n_samples(); }
+  int n_ctx() const override { return packed_.n_ctx(); }
 
   void get(int64_t index, Sample& sample) const override {
     require(index >= 0 && index < size(), "there is no sample {}: stream {} of {} has {}", index,
@@ -112,6 +113,7 @@ class FrozenStream final : public SampleStream {
     }
     sample.weights[0] = 0.0f;
     sample.index = index;
+    sample.source = 0;
   }
 
  private:

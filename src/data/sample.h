@@ -33,6 +33,7 @@ struct Segment {
 
 struct Sample {
   int64_t index = 0;            // position in the stream
+  int32_t source = 0;           // of the datasets of the stream, from 0
   std::vector<TokenId> tokens;  // n_ctx + 1
   // n_ctx + 1: weight of the loss of predicting tokens[i]; 0: ignored. tokens[0] is never
   // predicted: weights[0] is 0.

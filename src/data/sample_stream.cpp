@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/common/check.h"
+#include "src/data/blend.h"
 #include "src/data/document_fim.h"
 #include "src/data/fim.h"
 #include "src/data/packed_tokens.h"
@@ -23,11 +24,11 @@ uint64_t seed_of_epoch(uint64_t seed, int64_t epoch) {
   return era == 0 ? seed : Rng(seed, Purpose::kSampleOrder, 0, era, kApart).bits64();
 }
 
-class TrainingStream final : public SampleStream {
+class DatasetStream final : public SampleStream {
  public:
-  TrainingStream(const Config& config, const Tokenizer& tokenizer,
-                 std::shared_ptr<const IndexedDataset> dataset)
-      : seed_(config.seed),
+  DatasetStream(uint64_t seed, const Config& config, const Tokenizer& tokenizer,
+                std::shared_ptr<const IndexedDataset> dataset)
+      : seed_(seed),
         packed_(std::make_shared<PackedTokens>(std::move(dataset), config.model.n_ctx,
                                                tokenizer.vocab_size())),
         context_(config.fim, tokenizer) {
@@ -35,6 +36,8 @@ class TrainingStream final : public SampleStream {
   }
 
   int64_t size() const override { return INT64_MAX; }
+  int n_ctx() const override { return packed_->n_ctx(); }
+  const PackedTokens& packed() const { return *packed_; }
 
   void get(int64_t index, Sample& sample) const override {
     require(index >= 0, "there is no sample {}", index);
@@ -52,6 +55,7 @@ class TrainingStream final : public SampleStream {
     }
     sample.weights[0] = 0.0f;
     sample.index = index;
+    sample.source = 0;
   }
 
  private:
@@ -61,20 +65,69 @@ class TrainingStream final : public SampleStream {
   std::optional<DocumentFim> document_;
 };
 
+uint64_t seed_of_source(uint64_t seed, size_t source) {
+  return source == 0 ? seed : Rng(seed, Purpose::kSource, 0, source).bits64();
+}
+
+Blend blend_of(const std::vector<DataSource>& sources) {
+  require(!sources.empty(),
+          "data.train is empty, expected the prefix of a dataset (.bin and .idx)");
+  std::vector<double> weights;
+  for (const DataSource& source : sources) weights.push_back(source.weight);
+  try {
+    return Blend(weights);
+  } catch (const Error& error) {
+    fail("data.train: {}", error.what());
+  }
+}
+
+class Blended final : public BlendedStream {
+ public:
+  Blended(const Config& config, const Tokenizer& tokenizer) : blend_(blend_of(config.data.train)) {
+    for (size_t d = 0; d < config.data.train.size(); ++d) {
+      const DataSource& source = config.data.train[d];
+      auto stream = std::make_unique<DatasetStream>(
+          seed_of_source(config.seed, d), config, tokenizer,
+          std::make_shared<const IndexedDataset>(
+              IndexedDataset::open(source.path, tokenizer.vocab_size())));
+      sources_.push_back(
+          {.name = source.name,
+           .path = source.path,
+           .share = static_cast<double>(blend_.count(d)) / static_cast<double>(Blend::kCycle),
+           .tokens = stream->packed().dataset().n_tokens(),
+           .samples = stream->packed().n_samples()});
+      streams_.push_back(std::move(stream));
+    }
+  }
+
+  int64_t size() const override { return INT64_MAX; }
+  int n_ctx() const override { return streams_[0]->n_ctx(); }
+  const std::vector<SourceInfo>& sources() const override { return sources_; }
+
+  void get(int64_t index, Sample& sample) const override {
+    require(index >= 0, "there is no sample {}", index);
+    const Blend::Place place = blend_(index);
+    streams_[place.source]->get(place.index, sample);
+    sample.index = index;
+    sample.source = place.source;
+  }
+
+ private:
+  Blend blend_;
+  std::vector<std::unique_ptr<DatasetStream>> streams_;
+  std::vector<SourceInfo> sources_;
+};
+
 }  // namespace
 
 std::unique_ptr<SampleStream> training_stream(const Config& config, const Tokenizer& tokenizer,
                                               std::shared_ptr<const IndexedDataset> dataset) {
-  return std::make_unique<TrainingStream>(config, tokenizer, std::move(dataset));
+  return std::make_unique<DatasetStream>(config.seed, config, tokenizer, std::move(dataset));
 }
 
-std::unique_ptr<SampleStream> open_training_stream(const Config& config,
-                                                   const Tokenizer& tokenizer) {
-  require(!config.data.train.empty(),
-          "data.train is empty, expected the prefix of a dataset (.bin and .idx)");
-  return training_stream(config, tokenizer,
-                         std::make_shared<const IndexedDataset>(
-                             IndexedDataset::open(config.data.train, tokenizer.vocab_size())));
+std::unique_ptr<BlendedStream> open_training_stream(const Config& config,
+                                                    const Tokenizer& tokenizer) {
+  return std::make_unique<Blended>(config, tokenizer);
 }
 
 }  // namespace midfill

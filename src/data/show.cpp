@@ -50,7 +50,7 @@ std::vector<Role> roles_of(const Sample& sample, const Tokenizer& tokenizer) {
 
 }  // namespace
 
-std::string sample_json(const Sample& sample, const Tokenizer& tokenizer) {
+std::string sample_json(const Sample& sample, const Tokenizer& tokenizer, std::string_view source) {
   Json segments = Json::array();
   for (const Segment& segment : sample.segments)
     segments.push_back({{"kind", name_of(segment.kind)},
@@ -59,19 +59,22 @@ std::string sample_json(const Sample& sample, const Tokenizer& tokenizer) {
                         {"prefix", tokenizer.decode(tokens_of(sample, segment.prefix))},
                         {"middle", tokenizer.decode(tokens_of(sample, segment.middle))},
                         {"suffix", tokenizer.decode(tokens_of(sample, segment.suffix))}});
-  const Json line = {
-      {"index", sample.index}, {"tokens", sample.tokens}, {"segments", std::move(segments)}};
+  Json line = {{"index", sample.index}};
+  if (!source.empty()) line["source"] = source;
+  line["tokens"] = sample.tokens;
+  line["segments"] = std::move(segments);
   return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-std::string sample_text(const Sample& sample, const Tokenizer& tokenizer, bool color) {
+std::string sample_text(const Sample& sample, const Tokenizer& tokenizer, bool color,
+                        std::string_view source) {
   std::array<int, kSegmentKinds> kinds{};
   for (const Segment& segment : sample.segments) ++kinds[static_cast<size_t>(segment.kind)];
   std::string text = fmt::format(
-      "--- sample {}: {} tokens, segments: {} ar, {} psm, {} spm1, {} spm2; {} dropped, "
+      "--- sample {}{}: {} tokens, segments: {} ar, {} psm, {} spm1, {} spm2; {} dropped, "
       "{} padded\n",
-      sample.index, sample.tokens.size(), kinds[0], kinds[1], kinds[2], kinds[3], sample.dropped,
-      sample.padded);
+      sample.index, source.empty() ? "" : fmt::format(" ({})", source), sample.tokens.size(),
+      kinds[0], kinds[1], kinds[2], kinds[3], sample.dropped, sample.padded);
   const std::vector<Role> roles = roles_of(sample, tokenizer);
   Role current = Role::plain;
   const auto change_to = [&](Role role) {

@@ -32,28 +32,64 @@ std::vector<EvalStream> streams_for(const FimConfig& fim) {
   return streams_for(on && fim.psm > 0, on && fim.spm1 > 0, on && fim.spm2 > 0);
 }
 
+namespace {
+
+EvalResult in_all(EvalStream stream, std::vector<SourceLoss> losses,
+                  const std::vector<DataSource>& sources) {
+  EvalResult result;
+  result.stream = stream;
+  if (losses.size() == 1) {
+    static_cast<EvalLoss&>(result) = losses[0];
+    return result;
+  }
+  double sum = 0.0;
+  for (size_t d = 0; d < losses.size(); ++d) {
+    const SourceLoss& loss = losses[d];
+    const double weight = sources[d].weight;
+    result.samples += loss.samples;
+    result.tokens += loss.tokens;
+    result.bytes += loss.bytes;
+    result.nats_per_token += weight * loss.nats_per_token;
+    result.bits_per_byte += weight * loss.bits_per_byte;
+    sum += weight;
+  }
+  result.nats_per_token /= sum;
+  result.bits_per_byte /= sum;
+  result.sources = std::move(losses);
+  return result;
+}
+
+}  // namespace
+
 Evaluator::Evaluator(const Config& config, const Tokenizer& tokenizer,
                      const std::vector<EvalStream>& kinds)
-    : tokenizer_(&tokenizer) {
-  require(!config.data.valid.empty(),
+    : tokenizer_(&tokenizer), sources_(config.data.valid) {
+  require(!sources_.empty(),
           "data.valid is empty, expected the prefix of a dataset to evaluate on");
-  const auto dataset = std::make_shared<const IndexedDataset>(
-      IndexedDataset::open(config.data.valid, config.model.vocab_size));
-  for (const EvalStream kind : kinds)
-    streams_.push_back({kind, eval_stream(kind, config, tokenizer, dataset)});
+  for (const EvalStream kind : kinds) streams_.push_back({kind, {}});
+  for (const DataSource& source : sources_) {
+    const auto dataset = std::make_shared<const IndexedDataset>(
+        IndexedDataset::open(source.path, tokenizer.vocab_size()));
+    for (Stream& stream : streams_)
+      stream.of_source.push_back(eval_stream(stream.kind, config, tokenizer, dataset));
+  }
 }
 
 std::vector<EvalResult> Evaluator::run(Gpt& model, int64_t samples, int64_t max_batch) const {
   std::vector<EvalResult> results;
-  for (const Stream& stream : streams_)
-    results.push_back(run_stream(model, stream.kind, *stream.samples, samples, max_batch));
+  for (const Stream& stream : streams_) {
+    std::vector<SourceLoss> losses;
+    for (size_t d = 0; d < sources_.size(); ++d)
+      losses.push_back(
+          {run_stream(model, *stream.of_source[d], samples, max_batch), sources_[d].name});
+    results.push_back(in_all(stream.kind, std::move(losses), sources_));
+  }
   return results;
 }
 
-EvalResult Evaluator::run_stream(Gpt& model, EvalStream kind, const SampleStream& stream,
-                                 int64_t samples, int64_t max_batch) const {
-  EvalResult result;
-  result.stream = kind;
+EvalLoss Evaluator::run_stream(Gpt& model, const SampleStream& stream, int64_t samples,
+                               int64_t max_batch) const {
+  EvalLoss result;
   result.samples = std::min(samples, stream.size());
   double nats = 0.0, weight = 0.0;
   SampleBatch batch;

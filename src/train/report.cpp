@@ -23,13 +23,21 @@ GptOptions training_options(const Config& config) {
           .cuda_graph = config.train.cuda_graph};
 }
 
+namespace {
+
+std::string table_line(std::string_view name, std::string_view text) {
+  return fmt::format("{:<16}{}", name, text);
+}
+
+}  // namespace
+
 std::vector<std::string> describe(const Config& config) {
   const ModelConfig& m = config.model;
   const ParameterTable table(m);
   const FlopsPerToken flops = flops_per_token(m);
   std::vector<std::string> lines;
   const auto add = [&](std::string_view name, const std::string& text) {
-    lines.push_back(fmt::format("{:<16}{}", name, text));
+    lines.push_back(table_line(name, text));
   };
 
   const int padded = m.padded_vocab() - m.vocab_size;
@@ -61,6 +69,23 @@ std::vector<std::string> describe(const Config& config) {
                   tokens < 9e18 ? with_commas(config.train.steps * config.train.batch_tokens)
                                 : fmt::format("{:.4g}", tokens),
                   si_text(flops.causal * tokens)));
+  return lines;
+}
+
+std::vector<std::string> describe(const std::vector<SourceInfo>& sources, const Config& config) {
+  size_t width = 0;
+  for (const SourceInfo& source : sources) width = std::max(width, source.name.size());
+  const double samples =
+      static_cast<double>(config.train.steps) * static_cast<double>(samples_per_step(config));
+  std::vector<std::string> lines;
+  for (const SourceInfo& source : sources) {
+    std::string text;
+    if (!source.name.empty())
+      text = fmt::format("{:<{}}  {:6.2f} %  ", source.name, width, 100 * source.share);
+    text += fmt::format("{} tokens, {:.3g} epochs: {}", with_commas(source.tokens),
+                        samples * source.share / static_cast<double>(source.samples), source.path);
+    lines.push_back(table_line(lines.empty() ? "data" : "", text));
+  }
   return lines;
 }
 

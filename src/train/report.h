@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "src/config/config.h"
+#include "src/data/sample_stream.h"
 #include "src/model/gpt.h"
 
 namespace midfill {
@@ -17,5 +18,8 @@ GptOptions training_options(const Config& config);
 // Lines of the start-up table: model, parameters, memory by purpose, FLOPs per token in both
 // conventions, batch, steps, tokens. `config.model.vocab_size` is set. Allocates nothing.
 std::vector<std::string> describe(const Config& config);
+
+// One line for each source: tokens, share of the samples, epochs over the whole run.
+std::vector<std::string> describe(const std::vector<SourceInfo>& sources, const Config& config);
 
 }  // namespace midfill

@@ -78,17 +78,24 @@ void RunLog::step_line(const StepRecord& r) {
 void RunLog::evaluation(int64_t step, int64_t tokens, const std::vector<EvalResult>& results) {
   Json streams = Json::object();
   std::vector<std::pair<std::string, double>> scalars;
+  const auto width = fmt::format("{}", config_.train.steps).size();
+  const auto report = [&](const EvalLoss& loss, const std::string& tag, const std::string& shown) {
+    scalars.emplace_back("eval/" + tag + "/nats_per_token", loss.nats_per_token);
+    scalars.emplace_back("eval/" + tag + "/bits_per_byte", loss.bits_per_byte);
+    line(fmt::format("eval {:>{}}  {:<12}{:8.4f} nats/token  {:8.4f} bits/byte  {} tokens", step,
+                     width, shown, loss.nats_per_token, loss.bits_per_byte,
+                     with_commas(loss.tokens)));
+    return Json{{"nats_per_token", loss.nats_per_token},
+                {"bits_per_byte", loss.bits_per_byte},
+                {"tokens", loss.tokens},
+                {"samples", loss.samples}};
+  };
   for (const EvalResult& result : results) {
     const std::string name(name_of(result.stream));
-    streams[name] = {{"nats_per_token", result.nats_per_token},
-                     {"bits_per_byte", result.bits_per_byte},
-                     {"tokens", result.tokens},
-                     {"samples", result.samples}};
-    scalars.emplace_back("eval/" + name + "/nats_per_token", result.nats_per_token);
-    scalars.emplace_back("eval/" + name + "/bits_per_byte", result.bits_per_byte);
-    line(fmt::format("eval {:>{}}  {:<12}{:8.4f} nats/token  {:8.4f} bits/byte  {} tokens", step,
-                     fmt::format("{}", config_.train.steps).size(), name, result.nats_per_token,
-                     result.bits_per_byte, with_commas(result.tokens)));
+    streams[name] = report(result, name, name);
+    for (const SourceLoss& loss : result.sources)
+      streams[name]["sources"][loss.source] =
+          report(loss, name + "/" + loss.source, "  " + loss.source);
   }
   metrics_.write({{"step", step}, {"tokens", tokens}, {"eval", streams}});
   if (tensorboard_) tensorboard_->scalars(step, scalars);

@@ -33,13 +33,14 @@ std::string device_text(Device& device, DType dtype) {
 }
 
 void log_start(RunLog& log, const Config& config, Device& device, const Peak& peak,
-               bool evaluates) {
+               const Trainer& trainer) {
   for (const std::string& line : describe(config)) log.line(line);
+  for (const std::string& line : describe(trainer.stream().sources(), config)) log.line(line);
   log.line(fmt::format("{:<16}{}", "device", device_text(device, config.train.dtype)));
   log.line(peak.tflops > 0
                ? fmt::format("{:<16}{:.3g} TFLOP/s for MFU ({})", "peak", peak.tflops, peak.source)
                : fmt::format("{:<16}unknown: {}", "peak", peak.source));
-  if (!evaluates) log.line(fmt::format("{:<16}none: data.valid is empty", "evaluation"));
+  if (!trainer.evaluates()) log.line(fmt::format("{:<16}none: data.valid is empty", "evaluation"));
 }
 
 // From a trainer that is ready to the end of the run.
@@ -48,7 +49,7 @@ void run_trainer(const TrainRequest& request, const Config& config, Trainer& tra
   const Peak peak = config.log.peak_tflops > 0 ? Peak{config.log.peak_tflops, "log.peak_tflops"}
                                                : peak_of(device, config.train.dtype);
   RunLog log(request.run, config, trainer.state().step, peak.tflops);
-  log_start(log, config, device, peak, trainer.evaluates());
+  log_start(log, config, device, peak, trainer);
   for (const std::string& note : notes) log.line(note);
   const StopSignal stop;
   if (trainer.run(request.run, log, stop))

@@ -50,7 +50,7 @@ class Trainer {
   const TrainState& state() const { return state_; }
   Gpt& model() { return model_; }
   const Optimizer& optimizer() const { return optimizer_; }
-  const SampleStream& stream() const { return *stream_; }
+  const BlendedStream& stream() const { return *stream_; }
   bool evaluates() const { return evaluator_.has_value(); }
 
  private:
@@ -66,7 +66,7 @@ class Trainer {
 
   Config config_;
   Device* device_;
-  std::unique_ptr<SampleStream> stream_;
+  std::unique_ptr<BlendedStream> stream_;
   std::optional<Evaluator> evaluator_;
   Gpt model_;
   Optimizer optimizer_;

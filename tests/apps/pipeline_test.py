@@ -75,6 +75,24 @@ class Pipeline(unittest.TestCase):
         for word in ("ar", "fim_psm", "fim_spm2", "middle", "bits/byte"):
             self.assertIn(word, text)
 
+    def test_two_sources_train_and_are_evaluated_each(self):
+        sources = [{"name": name, "path": str(self.dir / f"code_{part}"), "weight": weight}
+                   for name, part, weight in (("much", "train", 4), ("little", "valid", 1))]
+        run = self.dir / "blended"
+        midfill("train", self.config, "--run", run, "--set", "train.steps=3", "--set", "data.train=" + json.dumps(sources),
+                "--set", "data.valid=" + json.dumps(sources))
+        self.assertEqual(json.loads((run / "config.json").read_text())["data"]["train"], sources)
+        self.assertIn("much     80.00 %", (run / "log.txt").read_text())
+        losses = json.loads(midfill("eval", "--run", run, "--json").stdout)["middle_psm"]
+        little = json.loads(midfill("eval", "--run", run, "--json", "--data", self.dir / "code_valid").stdout)["middle_psm"]
+        self.assertEqual(losses["sources"]["little"], little)
+        self.assertAlmostEqual(losses["nats_per_token"],
+                               (4 * losses["sources"]["much"]["nats_per_token"] + little["nats_per_token"]) / 5)
+        table = midfill("eval", "--run", run).stdout
+        self.assertIn("\n  much  ", table)
+        shown = midfill("infill", "--model", run, "--examples", 3, "--max-new-tokens", 2).stdout
+        self.assertEqual((shown.count("--- much, document"), shown.count("--- little, document")), (2, 1))
+
     def test_infill_in_all_three_forms(self):
         file = self.dir / "hole.cpp"
         file.write_text("#include <vector>\n<FILL>\nreturn x;\n}\n")

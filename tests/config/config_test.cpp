@@ -33,7 +33,7 @@ TEST(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config.model.n_layers, 2);
   EXPECT_TRUE(config.model.tied_embeddings);
   EXPECT_EQ(config.model.activation, Activation::gelu_erf);
-  EXPECT_EQ(config.data.train, "a/b");
+  EXPECT_EQ(config.data.train.at(0).path, "a/b");
   EXPECT_EQ(config.fim.rate, 1.0);
   EXPECT_EQ(config.train.steps, 1000000);
 }
@@ -44,7 +44,7 @@ TEST(Config, WritesWhatItReads) {
   config.optim.lr = 0.1 + 0.2;
   config.fim.unit = FimUnit::line;
   config.optim.schedule = Schedule::wsd;
-  config.data.valid = "a \"quoted\" \xC3\xA9";
+  config.data.valid = {{.path = "a \"quoted\" \xC3\xA9"}};
   const std::string text = to_json(config);
   EXPECT_TRUE(differences(config, parse_config(text, "c.json")).empty());
   EXPECT_EQ(to_json(parse_config(text, "c.json")), text);
@@ -56,8 +56,8 @@ TEST(Config, OverridesWinAndTakeBareStrings) {
       {"optim.lr=3e-4", "data.train=runs/x=y", "fim.level=document", "data.valid=\"quoted\"",
        "seed=7", "optim.schedule=\"linear\"", "data.tokenizer=12"});
   EXPECT_EQ(config.optim.lr, 3e-4);
-  EXPECT_EQ(config.data.train, "runs/x=y");
-  EXPECT_EQ(config.data.valid, "quoted");
+  EXPECT_EQ(config.data.train.at(0).path, "runs/x=y");
+  EXPECT_EQ(config.data.valid.at(0).path, "quoted");
   EXPECT_EQ(config.data.tokenizer, "12");
   EXPECT_EQ(config.fim.level, FimLevel::document);
   EXPECT_EQ(config.optim.schedule, Schedule::linear);
@@ -111,7 +111,8 @@ TEST(Config, NamesKeyFoundAndExpected) {
   EXPECT_EQ(refusal(R"({"fim": {"level": "file"}})"),
             "c.json: fim.level is \"file\", expected one of \"context\", \"document\"");
   EXPECT_EQ(refusal(R"({"data": {"train": null}})"),
-            "c.json: data.train is null, expected a text without control characters");
+            "c.json: data.train is null, expected a text without control characters, or a list of "
+            "objects with name, path and weight");
   EXPECT_EQ(refusal(R"({"data": {"train": "a\u0000b"}})").substr(0, 22), "c.json: data.train is ");
   EXPECT_EQ(refusal(R"({"optim": 3})"),
             "c.json: optim is 3, expected an object with the keys of the section");
@@ -149,6 +150,107 @@ TEST(Config, RefusesImpossibleCombinations) {
       refusal(
           R"({"model": {"n_ctx": 4194304}, "train": {"micro_batch": 65, "batch_tokens": 4194304}})"),
       "c.json: train.micro_batch is 65, expected at most 64 samples of model.n_ctx 4194304");
+}
+
+constexpr const char* kTwoSources = R"({"data": {"train": [
+    {"name": "code", "path": "d/code", "weight": 0.7}, {"name": "text.en", "path": "d/t"}]}})";
+
+TEST(Sources, AreAPathOrAList) {
+  EXPECT_TRUE(parse_config(R"({"data": {"train": ""}})", "c.json").data.train.empty());
+  const auto one = parse_config(R"({"data": {"train": "d/code"}})", "c.json").data.train;
+  ASSERT_EQ(one.size(), 1u);
+  EXPECT_EQ(one[0].name, "");
+  EXPECT_EQ(one[0].path, "d/code");
+  EXPECT_EQ(one[0].weight, 1.0);
+  const Config config = parse_config(kTwoSources, "c.json");
+  ASSERT_EQ(config.data.train.size(), 2u);
+  EXPECT_EQ(config.data.train[0].name, "code");
+  EXPECT_EQ(config.data.train[0].weight, 0.7);
+  EXPECT_EQ(config.data.train[1].path, "d/t");
+  EXPECT_EQ(config.data.train[1].weight, 1.0);
+  EXPECT_EQ(to_json(parse_config(to_json(config), "c.json")), to_json(config));
+  EXPECT_NE(to_json(parse_config(R"({"data": {"valid": "v"}})", "")).find(R"("valid": "v")"),
+            std::string::npos)
+      << "a path stays a path";
+}
+
+TEST(Sources, TakeOverrides) {
+  const Config path = parse_config(kTwoSources, "c.json", {"data.train=d/other"});
+  ASSERT_EQ(path.data.train.size(), 1u);
+  EXPECT_EQ(path.data.train[0].path, "d/other");
+  const Config list = parse_config(
+      "{}", "c.json", {R"(data.valid=[{"name": "a", "path": "[x]"}, {"name": "b", "path": "y"}])"});
+  ASSERT_EQ(list.data.valid.size(), 2u);
+  EXPECT_EQ(list.data.valid[0].path, "[x]");
+  EXPECT_EQ(parse_config("{}", "c.json", {R"(data.valid="[x]")"}).data.valid.at(0).path, "[x]");
+  EXPECT_TRUE(parse_config(kTwoSources, "c.json", {"data.train="}).data.train.empty());
+  EXPECT_EQ(refusal("{}", {"data.train=[x"}),
+            "--set: data.train is [x, expected a text without control characters, or a list of "
+            "objects with name, path and weight");
+  EXPECT_EQ(refusal("{}", {R"(data.train=[{"name": "a"}])"}),
+            "--set: data.train[0] has no \"path\", expected the prefix of a dataset");
+}
+
+TEST(Sources, ErrorsNameTheElement) {
+  const auto refused = [](const std::string& second) {
+    return refusal(R"({"data": {"train": [{"name": "a", "path": "p"}, )" + second + "]}}");
+  };
+  EXPECT_EQ(refusal(R"({"data": {"train": []}})"),
+            "c.json: data.train is [], expected a text without control characters, or a list of "
+            "objects with name, path and weight");
+  EXPECT_EQ(refused("3"),
+            "c.json: data.train[1] is 3, expected an object with name, path and weight");
+  EXPECT_EQ(refused(R"({"path": "q"})"),
+            "c.json: data.train[1] has no \"name\", expected one for each source");
+  EXPECT_EQ(refused(R"({"name": "b"})"),
+            "c.json: data.train[1] has no \"path\", expected the prefix of a dataset");
+  EXPECT_EQ(refused(R"({"name": "a", "path": "q"})"),
+            "c.json: data.train[1].name is \"a\", expected another name than data.train[0] has");
+  for (const char* name : {R"("")", R"("a/b")", R"("a b")", "1"})
+    EXPECT_EQ(refused(fmt::format(R"({{"name": {}, "path": "q"}})", name)),
+              fmt::format("c.json: data.train[1].name is {}, expected 1 to 64 letters, digits, "
+                          "'.', '_' and '-'",
+                          name));
+  for (const char* path : {R"("")", "null"})
+    EXPECT_EQ(refused(fmt::format(R"({{"name": "b", "path": {}}})", path)),
+              fmt::format("c.json: data.train[1].path is {}, expected the prefix of a dataset, "
+                          "without control characters",
+                          path));
+  for (const char* weight : {"0", "-1", "\"1\""})
+    EXPECT_EQ(refused(fmt::format(R"({{"name": "b", "path": "q", "weight": {}}})", weight)),
+              fmt::format("c.json: data.train[1].weight is {}, expected a number > 0", weight));
+  EXPECT_EQ(refused(R"({"name": "b", "path": "q", "wieght": 2})"),
+            "c.json: data.train[1]: unknown key \"wieght\"; the nearest valid key is \"weight\"");
+  EXPECT_EQ(refused(R"({"name": "b", "path": "q", "weight": 1e308},
+                       {"name": "c", "path": "q", "weight": 1e308})"),
+            "c.json: data.train: the sum of the weights overflows, expected smaller ones");
+}
+
+// Files may move; which sources a run has, and how much of each, may not change.
+TEST(Sources, OnlyPathsOfTrainingDataMayChangeAtResume) {
+  const Config two = parse_config(kTwoSources, "c.json");
+  const auto changed = [&](auto change) {
+    Config config = two;
+    change(config);
+    return differences(two, config);
+  };
+  const auto moved = changed([](Config& c) { c.data.train[1].path = "elsewhere/t"; });
+  ASSERT_EQ(moved.size(), 1u);
+  EXPECT_EQ(moved[0].key, "data.train[1].path");
+  EXPECT_EQ(moved[0].before, "\"d/t\"");
+  EXPECT_EQ(moved[0].after, "\"elsewhere/t\"");
+  EXPECT_TRUE(moved[0].may_change);
+  const auto weighed = changed([](Config& c) { c.data.train[0].weight = 0.6; });
+  ASSERT_EQ(weighed.size(), 1u);
+  EXPECT_EQ(weighed[0].key, "data.train[0].weight");
+  EXPECT_FALSE(weighed[0].may_change);
+  EXPECT_FALSE(changed([](Config& c) { c.data.train[0].name = "x"; }).at(0).may_change);
+  EXPECT_FALSE(changed([](Config& c) { c.data.train.pop_back(); }).at(0).may_change);
+  EXPECT_FALSE(changed([](Config& c) { c.data.train = {{.path = "d/code"}}; }).at(0).may_change);
+  EXPECT_EQ(changed([](Config& c) { std::swap(c.data.train[0], c.data.train[1]); }).size(), 6u);
+  EXPECT_TRUE(changed([](Config& c) { c.data.valid = c.data.train; }).at(0).may_change);
+  const Config one = parse_config("{}", "c.json", {"data.train=a"});
+  EXPECT_TRUE(differences(one, parse_config("{}", "c.json", {"data.train=b"})).at(0).may_change);
 }
 
 TEST(Config, RefusesMalformedFiles) {
@@ -214,7 +316,7 @@ TEST(Config, ListsEveryMember) {
   size_t keys = 0;
   for (const auto& [name, value] : root.items()) keys += value.is_object() ? value.size() : 1;
   EXPECT_EQ(keys, 54u);
-  EXPECT_EQ(sizeof(Config), 432u) << "a member came or went: update fields.cpp and this number";
+  EXPECT_EQ(sizeof(Config), 416u) << "a member came or went: update fields.cpp and this number";
 }
 
 std::string docs_page() {

@@ -15,6 +15,7 @@ namespace {
 class FakeStream final : public SampleStream {
  public:
   int64_t size() const override { return INT64_MAX; }
+  int n_ctx() const override { return 4; }
   void get(int64_t index, Sample& sample) const override {
     ++calls;
     if (index % 7 == 3) std::this_thread::sleep_for(std::chrono::milliseconds(2));

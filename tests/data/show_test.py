@@ -98,12 +98,26 @@ def main():
             for unit in ("char", "token", "line"):
                 show("--samples", "0:20", "--set", f"fim.level={level}", "--set", f"fim.unit={unit}")
 
+        sources = [{"name": name, "path": json.loads(open(config).read())["data"][key], "weight": weight}
+                   for name, key, weight in (("x", "train", 3), ("y", "valid", 1))]
+        both = ["--set", "data.train=" + json.dumps(sources), "--set", "data.valid=" + json.dumps(sources)]
+        blended = [json.loads(line) for line in show("--samples", "0:40", "--json", *both).splitlines()]
+        names = [sample["source"] for sample in blended]
+        assert names.count("x") == 30 and names.count("y") == 10, names
+        alone = [json.loads(line) for line in lines[:30]]
+        assert [s["tokens"] for s in blended if s["source"] == "x"] == [s["tokens"] for s in alone]
+        assert "source" not in alone[0]
+        assert show("--samples", "0:1", *both).startswith(f"--- sample 0 ({names[0]}): ")
+        of_y = show("--samples", "0:3", "--json", "--stream", "ar", "--source", "y", *both)
+        assert of_y.replace('"source":"y",', "") == show("--samples", "0:3", "--json", "--stream", "ar")
+
         plain = show("--samples", "3:4")
         assert plain.startswith("--- sample 3: ") and "\x1b" not in plain
         assert "\x1b[" in show("--samples", "3:4", "--color")
         for bad in (["--samples", "5"], ["--samples", "4:4"], ["--samples", "0:9999", "--stream", "ar"],
                     ["--samples", "0:1", "--set", "data.train=missing"], ["--samples", "0:1", "--set", "model.n_ctx=1000000"],
-                    ["--samples", "0:1", "--set", "data.valid=\"\"", "--stream", "ar"]):
+                    ["--samples", "0:1", "--set", "data.valid=\"\"", "--stream", "ar"],
+                    ["--samples", "0:1", "--stream", "ar", "--source", "z"], ["--samples", "0:1", "--source", "x"]):
             error = midfill("data", "show", "--config", config, *bad, fails=True)
             assert error.stdout == "" and error.stderr.count("\n") == 1 and error.stderr.startswith("midfill: "), (bad, error)
     print(f"{total} segments {counts}, {exact} compared token by token, {whole} whole documents")

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <tuple>
 
 #include "src/model/parameters.h"
 #include "tests/data/data_test_support.h"
@@ -15,8 +16,8 @@ struct EvaluateTest : testing::Test {
   EvaluateTest() : device("cpu", 1) {
     config.model = {.n_layers = 1, .d_model = 16, .n_heads = 2, .d_ff = 32, .n_ctx = 48};
     config.model.vocab_size = small_tokenizer().vocab_size();
-    config.data.valid = dir / "valid";
-    dataset = test::dataset_of(config.data.valid, small_tokenizer(),
+    config.data.valid = {{.path = dir / "valid"}};
+    dataset = test::dataset_of(dir / "valid", small_tokenizer(),
                                test::random_documents(small_tokenizer(), 5, 20, 200));
     model.emplace(config.model, GptOptions{.max_batch = 4, .training = false, .head_chunk = 64},
                   device);
@@ -100,8 +101,47 @@ TEST_F(EvaluateTest, BatchSizeDoesNotMatter) {
   }
 }
 
+// Each source's losses are those of its dataset alone, to the bit; the stream's are their means by
+// weight.
+TEST_F(EvaluateTest, SourcesAreEvaluatedEachAndInAll) {
+  init_parameters(model->table(), config.model, 3, model->params());
+  test::dataset_of(dir / "other", small_tokenizer(),
+                   test::random_documents(small_tokenizer(), 6, 9, 150));
+  const auto kinds = streams_for(true, false, true);
+  const auto results_on = [&](std::vector<DataSource> sources) {
+    config.data.valid = std::move(sources);
+    return Evaluator(config, small_tokenizer(), kinds).run(*model, 9, 4);
+  };
+  const auto a = results_on({{.path = dir / "valid"}});
+  const auto b = results_on({{.name = "b", .path = dir / "other", .weight = 7}});
+  const auto both = results_on({{.name = "a", .path = dir / "valid", .weight = 3},
+                                {.name = "b", .path = dir / "other", .weight = 1}});
+  ASSERT_EQ(both.size(), kinds.size());
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    EXPECT_TRUE(a[i].sources.empty());
+    EXPECT_TRUE(b[i].sources.empty()) << "one source needs no breakdown";
+    EXPECT_EQ(both[i].stream, kinds[i]);
+    ASSERT_EQ(both[i].sources.size(), 2u);
+    for (const auto& [source, alone, name] : {std::tuple(&both[i].sources[0], &a[i], "a"),
+                                              std::tuple(&both[i].sources[1], &b[i], "b")}) {
+      EXPECT_EQ(source->source, name);
+      EXPECT_EQ(source->samples, alone->samples);
+      EXPECT_EQ(source->tokens, alone->tokens);
+      EXPECT_EQ(source->bytes, alone->bytes);
+      EXPECT_EQ(source->nats_per_token, alone->nats_per_token);
+      EXPECT_EQ(source->bits_per_byte, alone->bits_per_byte);
+    }
+    EXPECT_NE(a[i].nats_per_token, b[i].nats_per_token);
+    EXPECT_EQ(both[i].samples, a[i].samples + b[i].samples);
+    EXPECT_EQ(both[i].tokens, a[i].tokens + b[i].tokens);
+    EXPECT_EQ(both[i].bytes, a[i].bytes + b[i].bytes);
+    EXPECT_DOUBLE_EQ(both[i].nats_per_token, (3 * a[i].nats_per_token + b[i].nats_per_token) / 4);
+    EXPECT_DOUBLE_EQ(both[i].bits_per_byte, (3 * a[i].bits_per_byte + b[i].bits_per_byte) / 4);
+  }
+}
+
 TEST_F(EvaluateTest, NamesWhatIsMissing) {
-  config.data.valid = "";
+  config.data.valid = {};
   EXPECT_NE(test::error_of([&] {
               Evaluator(config, small_tokenizer(), {EvalStream::ar});
             }).find("data.valid is empty"),

@@ -61,9 +61,7 @@ std::vector<double> losses_with_rounded_weights(const TrainFixture& fixture) {
   const Tokenizer tokenizer = Tokenizer::load(fixture / "tokenizer.json");
   const Config config = resolve_vocabulary(
       load_config(fixture.config_path(), with({"train.steps=20"})), tokenizer.vocab_size());
-  const auto stream = training_stream(config, tokenizer,
-                                      std::make_shared<const IndexedDataset>(IndexedDataset::open(
-                                          config.data.train, config.model.vocab_size)));
+  const auto stream = open_training_stream(config, tokenizer);
   Device device("cpu", 1);
   Gpt model(config.model, training_options(config), device);
   initialize(model, config.seed);

@@ -105,6 +105,51 @@ TEST(Train, ResumeAfterAnyStepIsBitIdentical) {
   }
 }
 
+// Two sources in training, two in validation: the run says what it is made of, evaluates each, and
+// a run that was cut off ends as the one that never stopped.
+TEST(Train, BlendsSourcesAndResumesBitIdentically) {
+  const TrainFixture fixture;
+  const auto list = [&](const std::string& first, const char* weight) {
+    return fmt::format(R"([{{"name": "code", "path": "{}", "weight": {}}},)"
+                       R"( {{"name": "text", "path": "{}", "weight": 0.25}}])",
+                       (fixture / first).string(), weight, (fixture / "valid").string());
+  };
+  train(fixture.request(
+      "whole", {"data.train=" + list("train", "0.75"), "data.valid=" + list("train", "1")}));
+  const auto whole = trajectory_of(fixture / "whole");
+  const Json& losses = whole.back()["eval"]["middle_psm"];
+  const double code = losses["sources"]["code"]["nats_per_token"].get<double>(),
+               text = losses["sources"]["text"]["nats_per_token"].get<double>();
+  EXPECT_NEAR(losses["nats_per_token"].get<double>(), (code + 0.25 * text) / 1.25, 1e-9);
+  EXPECT_EQ(losses["samples"], 8);
+  const std::string log = test::read_text(fixture / "whole" / "log.txt");
+  EXPECT_NE(log.find("data            code   75.00 %  "), std::string::npos) << log;
+  EXPECT_NE(log.find("                text   25.00 %  "), std::string::npos) << log;
+
+  for (const int k : {0, 4, 11}) {
+    const std::string name = fmt::format("cut{}", k);
+    fs::copy(fixture / "whole", fixture / name, fs::copy_options::recursive);
+    for (int step = k + 1; step <= 12; ++step)
+      fs::remove_all(fixture / name / fmt::format("step_{:08}", step));
+    train(fixture.resume(name));
+    expect_same_run(fixture / "whole", fixture / name);
+  }
+
+  TrainRequest other = fixture.resume("cut4");
+  fs::remove_all(fixture / "cut4" / "step_00000012");
+  other.overrides = {"data.train=" + list("train", "0.5")};
+  EXPECT_EQ(error_of([&] { train(other); }),
+            "data.train[0].weight is 0.75 in the run, 0.5 was asked for: this key cannot change at "
+            "resume; start a new run");
+  other.overrides = {"data.train=" + (fixture / "train").string()};
+  EXPECT_NE(error_of([&] { train(other); }).find("data.train is [{"), std::string::npos);
+  for (const char* file : {".bin", ".idx"})
+    fs::copy(fixture / (std::string("train") + file), fixture / (std::string("moved") + file));
+  other.overrides = {"data.train=" + list("moved", "0.75")};
+  train(other);
+  expect_same_run(fixture / "whole", fixture / "cut4");
+}
+
 TEST(Train, TwoThreadsAreBitIdenticalToo) {
   const TrainFixture fixture;
   const std::vector<std::string> two = {"train.threads=2", "model.d_model=64",
