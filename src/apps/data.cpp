@@ -1,7 +1,6 @@
 // midfill data: datasets.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -27,7 +26,8 @@ struct BuildArguments {
   std::string text_key = "text";
   double valid_fraction = 0.01;
   int threads = 0;
-  bool skip_bad_lines = false, json = false;
+  double save_every = 20;
+  bool strict = false, json = false;
 };
 
 volatile std::sig_atomic_t interrupted = 0;
@@ -60,6 +60,8 @@ void print_json(const BuildSummary& summary, const BuildArguments& arguments, do
                      {"binary_files", summary.read.binary_files}};
   json["splits"]["train"] = to_json(summary.train);
   if (arguments.valid_fraction > 0) json["splits"]["valid"] = to_json(summary.valid);
+  if (!summary.bad_lines_file.empty()) json["bad_lines_file"] = summary.bad_lines_file;
+  json["resumed"] = summary.resumed;
   json["seconds"] = seconds;
   fmt::print("{}\n", json.dump());
 }
@@ -77,6 +79,8 @@ void print_table(const BuildSummary& summary, const BuildArguments& arguments) {
   }
   fmt::print("skipped: {} empty documents, {} bad lines, {} binary files\n", summary.read.empty,
              summary.read.bad_lines, summary.read.binary_files);
+  if (!summary.bad_lines_file.empty())
+    fmt::print("the bad lines are listed in {}\n", summary.bad_lines_file);
 }
 
 int build(const BuildArguments& arguments) {
@@ -88,26 +92,30 @@ int build(const BuildArguments& arguments) {
                        .out = arguments.out,
                        .valid_fraction = arguments.valid_fraction,
                        .threads = arguments.threads,
+                       .strict = arguments.strict,
+                       .save_seconds = arguments.save_every,
                        .documents = {.text_key = arguments.text_key}};
   BuildSummary summary;
   double seconds = 0;
   {
     ProgressLine line;
-    if (arguments.skip_bad_lines) {
-      options.documents.on_bad_line = [&line, shown = 0](const std::string& message) mutable {
-        ++shown;
-        if (shown <= kBadLinesShown) line.say(fmt::format("midfill: skipped: {}", message));
-        if (shown == kBadLinesShown + 1) line.say("midfill: further bad lines are only counted");
-      };
-    }
+    options.on_bad = [&line, shown = 0](const std::string& message) mutable {
+      ++shown;
+      if (shown <= kBadLinesShown) line.say(fmt::format("midfill: skipped: {}", message));
+      if (shown == kBadLinesShown + 1) line.say("midfill: further bad lines are not shown");
+    };
+    options.on_note = [&](const std::string& text) {
+      line.say(fmt::format("midfill: {}: {}", arguments.out, text));
+    };
     options.progress = [&line](const BuildProgress& at) {
       const double done = static_cast<double>(at.bytes_done);
-      const double total = static_cast<double>(std::max<uint64_t>(at.bytes_total, 1));
-      line.update(
-          done / total,
-          fmt::format("{:.0f} of {:.0f} MB  {} docs  {} tokens  {:.1f} MB/s", done / 1e6,
-                      total / 1e6, short_count(at.all.documents), short_count(at.all.tokens),
-                      static_cast<double>(at.all.bytes) / 1e6 / line.seconds()));
+      const double total = static_cast<double>(at.bytes_total);
+      const std::string total_text =
+          at.bytes_total == 0 ? "" : fmt::format(" of {:.0f}", total / 1e6);
+      line.update(at.bytes_total == 0 ? -1 : done / total,
+                  fmt::format("{:.0f}{} MB  {} docs  {} tokens  {:.1f} MB/s", done / 1e6,
+                              total_text, short_count(at.all.documents), short_count(at.all.tokens),
+                              static_cast<double>(at.bytes_now) / 1e6 / line.seconds()));
     };
     options.stop = [] { return interrupted != 0; };
     summary = build_dataset(tokenizer, options);
@@ -133,7 +141,7 @@ void add_build(CLI::App& data, Run& run) {
   app->add_option("--input", arguments->inputs,
                   "files, directories (read recursively) or globs; .jsonl, .jsonl.zst and "
                   ".jsonl.gz hold a document a line, any other file is one document; binary files "
-                  "are passed over")
+                  "are passed over; - alone: lines on standard input, which may be compressed")
       ->required();
   app->add_option("--out", arguments->out,
                   "PREFIX: writes PREFIX_train.bin and .idx, and PREFIX_valid.bin and .idx")
@@ -145,18 +153,29 @@ void add_build(CLI::App& data, Run& run) {
       ->capture_default_str();
   app->add_option("--include", arguments->include, "only files that match one of these patterns");
   app->add_option("--exclude", arguments->exclude, "no files that match one of these patterns");
-  app->add_option("--text-key", arguments->text_key, "key of the text in JSON lines")
+  app->add_option(
+         "--text-key", arguments->text_key,
+         "key of the text in JSON lines; a.b: key b of the object under key a, where no key is "
+         "named a.b")
       ->capture_default_str();
   app->add_option("--threads", arguments->threads, "threads that tokenise; 0: all")
       ->check(whole_number(0, kMaxThreads))
       ->capture_default_str();
-  app->add_flag("--skip-bad-lines", arguments->skip_bad_lines,
-                "report and count lines that are no JSON object with a text, instead of stopping");
+  app->add_option("--save-every", arguments->save_every,
+                  "seconds between two states that a killed build can go on from")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  app->add_flag("--strict", arguments->strict,
+                "stop at the first line that is no JSON object with a text, instead of skipping "
+                "and counting it and listing it in PREFIX_bad_lines.jsonl");
   app->add_flag("--json", arguments->json, "print the summary as JSON");
   app->footer(
       "Every document ends with <|endoftext|>. The result does not depend on the number of "
-      "threads.\n\nExample:\n  midfill data build --tokenizer tokenizer.json --input src/ "
-      "'pile/*.jsonl.zst' --exclude '*/test/*' --out data/code");
+      "threads. A build that was killed or interrupted goes on from PREFIX.building when the same "
+      "command is run again, and ends with the same bytes.\n\nExample:\n  midfill data build "
+      "--tokenizer tokenizer.json --input src/ 'pile/*.jsonl.zst' --exclude '*/test/*' --out "
+      "data/code");
   app->callback([arguments, &run] { run = [arguments] { return build(*arguments); }; });
 }
 

@@ -42,8 +42,9 @@ void ProgressLine::update(double share, std::string_view text) {
   const bool first = terminal_ && !drawn_;
   if (!first && now - last_ < std::chrono::milliseconds(terminal_ ? 100 : 10'000)) return;
   last_ = now;
+  const bool known = share >= 0;
   share = std::clamp(share, 0.0, 1.0);
-  std::string line = fmt::format("{:3.0f} %  {}", 100 * share, text);
+  std::string line = known ? fmt::format("{:3.0f} %  {}", 100 * share, text) : std::string(text);
   if (share > 0.01) line += fmt::format("  ETA {}", duration(seconds() / share * (1 - share)));
   if (!terminal_) {
     fmt::print(stderr, "{}\n", line);

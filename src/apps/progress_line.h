@@ -16,8 +16,8 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  // `share` of the work is done (0..1); `text` says more. Adds a bar and the time left. Draws at
-  // most ten times a second on a terminal, else every ten seconds.
+  // `share` of the work is done (0..1; below 0: not known); `text` says more. Adds a bar and the
+  // time left. Draws at most ten times a second on a terminal, else every ten seconds.
   void update(double share, std::string_view text);
   // A line above the progress line. Safe to call from another thread.
   void say(std::string_view line);

@@ -3,66 +3,388 @@
 #include <omp.h>
 #include <xxhash.h>
 
+#include <array>
+#include <atomic>
+#include <chrono>
 #include <exception>
-#include <future>
+#include <filesystem>
+#include <limits>
+#include <memory>
 #include <optional>
+#include <set>
+#include <thread>
 #include <utility>
 
 #include "kernels/common/check.h"
 #include "src/data/dataset_writer.h"
+#include "src/data/ordered_queue.h"
 #include "src/io/inputs.h"
 
 namespace midfill {
 
 namespace {
 
-// Documents that are read, encoded and written together.
-struct Batch {
-  static constexpr size_t kBytes = size_t{8} << 20;
-  static constexpr size_t kDocuments = 16384;
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
 
-  std::vector<std::string> texts;
-  std::vector<std::vector<TokenId>> tokens;
-  uint64_t bytes_done = 0;  // of the input, once these are read
+constexpr int64_t kReportedLines = 100'000;  // later bad lines are only counted
 
-  explicit Batch(DocumentReader& reader) {
-    std::string text;
-    for (size_t bytes = 0; bytes < kBytes && texts.size() < kDocuments && reader.next(text);) {
-      bytes += text.size();
-      texts.push_back(std::exchange(text, {}));
-    }
-    bytes_done = reader.bytes_done();
-  }
+enum Side : size_t { kTrain, kValid, kSides };
+constexpr std::array<const char*, kSides> kSideNames = {"train", "valid"};
 
-  void encode(const Tokenizer& tokenizer, int threads) {
-    tokens.resize(texts.size());
-    std::exception_ptr error;  // must not leave a parallel region by itself
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (size_t i = 0; i < texts.size(); ++i) {
-      try {
-        tokenizer.encode_to(texts[i], tokens[i], {.match_special = false});
-        tokens[i].push_back(tokenizer.sentinels().eod);
-      } catch (...) {
-#pragma omp critical(midfill_batch_encode)
-        error = std::current_exception();
-      }
-    }
-    if (error) std::rethrow_exception(error);
-  }
+// What goes to one side out of one block.
+struct Encoded {
+  std::vector<std::byte> tokens;  // as stored
+  std::vector<int32_t> sizes;
+  SplitCounts counts;
 };
 
-// One of the two datasets; without a writer where it is not wanted.
-struct Split {
-  std::string prefix;
-  std::optional<IndexedDatasetWriter> writer;
-  SplitCounts counts;
+// A block on its way: the reader fills `block`, a worker the rest, the writer takes it away.
+struct Job {
+  InputBlock block;
+  BlockCounts read;
+  std::array<Encoded, kSides> sides;
+  std::exception_ptr error;
+};
 
-  void add(const std::string& text, const std::vector<TokenId>& tokens) {
-    writer->add_document(tokens);
-    ++counts.documents;
-    counts.tokens += static_cast<int64_t>(tokens.size());
-    counts.bytes += static_cast<int64_t>(text.size());
+using Queue = OrderedQueue<Job>;
+
+// Where each output lies while it is made, and its name at the end.
+struct Output {
+  fs::path staged, final;
+};
+
+bool same_file(const fs::path& a, const fs::path& b) {
+  std::error_code error;
+  return fs::equivalent(a, b, error) && !error;
+}
+
+class Build {
+ public:
+  Build(const Tokenizer& tokenizer, const BuildOptions& options)
+      : tokenizer_(tokenizer),
+        options_(options),
+        type_(type_for(tokenizer.vocab_size())),
+        sides_(options.valid_fraction > 0 ? 2 : 1),
+        from_stdin_(options.inputs == std::vector<std::string>{"-"}),
+        report_path_(options.out + "_bad_lines.jsonl") {}
+
+  BuildSummary run() {
+    // Before anything is made. Where an unfinished build is there, it may have outputs of its own.
+    if (!unfinished_build()) refuse_outputs();
+    files_ = input_files();
+    StagingDirectory staging(options_.out);
+    staging_ = &staging;
+    begin_or_resume();
+    if (!state_.complete) {
+      refuse_outputs();
+      try {
+        read_all();
+        finish();
+      } catch (const Error& error) {
+        give_up(error);
+      }
+    }
+    for (const Output& output : outputs()) publish(output);
+    staging.remove_all();
+    return {state_.now.train, state_.now.valid, state_.now.read,
+            state_.now.read.bad_lines > 0 ? report_path_.string() : "", resumed_};
   }
+
+ private:
+  std::string prefix(size_t side) const { return options_.out + "_" + kSideNames[side]; }
+  bool stopped() const { return options_.stop && options_.stop(); }
+  void note(const std::string& text) const {
+    if (options_.on_note) options_.on_note(text);
+  }
+
+  void refuse_outputs() const {
+    for (size_t side = 0; side < sides_; ++side) refuse_existing(prefix(side));
+    require(!fs::exists(report_path_), "{}: already exists; refusing to overwrite it",
+            report_path_.string());
+  }
+
+  // Clears away the rest of a build that was killed while it cleared away.
+  bool unfinished_build() const {
+    return fs::exists(staging_path(options_.out)) && StagingDirectory(options_.out).used();
+  }
+
+  std::vector<InputFileInfo> input_files() const {
+    if (from_stdin_) return {{.path = "-"}};
+    for (const std::string& input : options_.inputs)
+      require(input != "-", "--input -: standard input must be the only input");
+    // What this build itself makes may lie in a directory that it reads.
+    std::set<fs::path> own = {fs::absolute(report_path_).lexically_normal()};
+    for (size_t side = 0; side < kSides; ++side)
+      for (const auto& path : {bin_path(prefix(side)), idx_path(prefix(side))})
+        own.insert(fs::absolute(path).lexically_normal());
+    const fs::path staging = fs::absolute(staging_path(options_.out)).lexically_normal();
+    auto files = list_inputs(options_.inputs, options_.include, options_.exclude);
+    std::erase_if(files, [&](const fs::path& path) {
+      const fs::path whole = fs::absolute(path).lexically_normal();
+      return own.contains(whole) || whole.parent_path() == staging;
+    });
+    require(!files.empty(), "{}: no input file but what this build makes",
+            fmt::join(options_.inputs, ", "));
+    return file_infos(files);
+  }
+
+  // All that the output depends on beside the files.
+  Json command() const {
+    const std::string json = tokenizer_.to_json();
+    return {{"input", from_stdin_ ? "standard input" : "files"},
+            {"tokenizer", fmt::format("{:016x}", XXH3_64bits(json.data(), json.size()))},
+            {"valid_fraction", options_.valid_fraction},
+            {"text_key", options_.documents.text_key},
+            {"max_bytes", options_.documents.max_bytes}};
+  }
+
+  void begin_or_resume() {
+    if (!staging_->used()) {
+      staging_->begin(command(), files_);
+      return;
+    }
+    std::string changed;
+    state_ = staging_->resume(command(), files_, changed);
+    if (from_stdin_ && !state_.complete) {
+      note("standard input cannot be taken up in the middle: the build begins anew");
+      state_ = {};
+      return;
+    }
+    resumed_ = true;
+    if (!changed.empty()) note(changed);
+    const auto behind = static_cast<size_t>(state_.now.at.file);
+    note(state_.complete
+             ? "an earlier run has finished this build; its files get their names"
+             : fmt::format("goes on where an earlier run ended: {} of {} files and {} documents "
+                           "are behind",
+                           behind, files_.size(), (state_.now.train + state_.now.valid).documents));
+  }
+
+  // Reader, workers and writer at once, until the input ends. The writer is this thread.
+  void read_all() {
+    bytes_before_ = (state_.now.train + state_.now.valid).bytes;
+    for (size_t side = 0; side < sides_; ++side) {
+      const std::string name = kSideNames[side];
+      const SplitCounts& counts = side == kTrain ? state_.now.train : state_.now.valid;
+      writers_[side].emplace(*staging_ / (name + ".bin"), *staging_ / (name + ".idx"), type_,
+                             GrowingDataset::Length{counts.tokens, counts.documents});
+    }
+    if (state_.now.read.bad_lines > 0)
+      report_.emplace(*staging_ / "bad_lines.jsonl",
+                      static_cast<uint64_t>(state_.now.report_bytes));
+
+    const int threads = options_.threads > 0 ? options_.threads : omp_get_max_threads();
+    // Two blocks a worker, so that none waits for another; a few more for reader and writer.
+    Queue queue(BlockReader::kBlockBytes * static_cast<size_t>(2 * threads + 4));
+    std::atomic<bool> closed = false;
+    std::vector<std::jthread> pool;
+    struct Close {
+      Queue& queue;
+      std::atomic<bool>& closed;
+      ~Close() {
+        closed = true;
+        queue.close();
+      }
+    };
+    const Close close_before_the_threads_are_joined{queue, closed};
+    pool.emplace_back([&] { read(queue, closed); });
+    for (int i = 0; i < threads; ++i) pool.emplace_back([&] { work(queue); });
+
+    auto saved = Clock::now();
+    while (const auto job = queue.next()) {
+      if (job->error) std::rethrow_exception(job->error);
+      if (options_.strict && !job->read.bad.empty()) fail("{}", message_of(job->read.bad[0]));
+      writable_ = false;
+      write(*job);
+      if (std::chrono::duration<double>(Clock::now() - saved).count() >= options_.save_seconds) {
+        save();
+        saved = Clock::now();
+      }
+      writable_ = true;
+      if (stopped()) break;
+    }
+    require(!stopped(), "{}: interrupted", options_.out);
+  }
+
+  void read(Queue& queue, const std::atomic<bool>& closed) {
+    uint64_t bytes_total = 0;
+    for (const auto& file : files_) bytes_total += file.bytes;
+    bytes_total_ = bytes_total;
+    auto job = std::make_unique<Job>();
+    try {
+      const auto open = [&](const std::string& path) {
+        return from_stdin_ ? open_standard_input([&] { return closed || stopped(); })
+                           : open_stream(path);
+      };
+      BlockReader reader(files_, options_.documents.max_bytes, state_.now.at, open);
+      while (reader.next(job->block)) {
+        const size_t cost = job->block.cost(files_);
+        if (!queue.push(std::move(job), cost)) return;
+        job = std::make_unique<Job>();
+      }
+    } catch (...) {
+      // In its place in the order: what was read before is written first.
+      job->error = std::current_exception();
+      queue.push(std::move(job), 0);
+    }
+    queue.end_of_jobs();
+  }
+
+  void work(Queue& queue) {
+    BlockParser parser(files_, options_.documents);
+    std::vector<TokenId> ids;
+    while (Job* job = queue.take()) {
+      try {
+        if (!job->error)
+          job->read = parser.parse(job->block,
+                                   [&](std::string_view text) { encode(text, ids, job->sides); });
+        std::string().swap(job->block.lines);
+      } catch (...) {
+        job->error = std::current_exception();
+      }
+      queue.done(job);
+    }
+  }
+
+  void encode(std::string_view text, std::vector<TokenId>& ids,
+              std::array<Encoded, kSides>& sides) const {
+    ids.clear();
+    tokenizer_.encode_to(text, ids, {.match_special = false});
+    ids.push_back(tokenizer_.sentinels().eod);
+    require(ids.size() <= static_cast<size_t>(std::numeric_limits<int32_t>::max()),
+            "{}: a document has {} tokens, the format allows {}", options_.out, ids.size(),
+            std::numeric_limits<int32_t>::max());
+    Encoded& side = sides[in_validation(text, options_.valid_fraction) ? kValid : kTrain];
+    append_as_stored(ids, type_, side.tokens);
+    side.sizes.push_back(static_cast<int32_t>(ids.size()));
+    side.counts = side.counts + SplitCounts{1, static_cast<int64_t>(ids.size()),
+                                            static_cast<int64_t>(text.size())};
+  }
+
+  // The mark moves when all of the block is written.
+  void write(const Job& job) {
+    BuildMark next = state_.now;
+    for (const BadInput& bad : job.read.bad) {
+      if (options_.on_bad) options_.on_bad(message_of(bad));
+      if (next.read.bad_lines++ < kReportedLines) add_to_report(bad);
+    }
+    if (report_) next.report_bytes = static_cast<int64_t>(report_->length());
+    for (size_t side = 0; side < sides_; ++side) {
+      const Encoded& encoded = job.sides[side];
+      writers_[side]->append_tokens(encoded.tokens);
+      writers_[side]->append_sizes(encoded.sizes);
+      SplitCounts& counts = side == kTrain ? next.train : next.valid;
+      counts = counts + encoded.counts;
+    }
+    next.read.empty += job.read.empty;
+    next.read.binary_files += job.read.binary_files;
+    next.at = job.block.end;
+    next.lines = next.at.offset == 0 ? 0 : next.lines + job.read.lines;
+    state_.now = next;
+    if (next.at.offset == 0) state_.file_begin = next;
+    if (options_.progress) {
+      const SplitCounts all = next.train + next.valid;
+      options_.progress({job.block.bytes_done, bytes_total_, all, all.bytes - bytes_before_});
+    }
+  }
+
+  // The number of a bad line in its file; 0: the whole file is bad.
+  int64_t line_of(const BadInput& bad) const {
+    return bad.line < 0 ? 0 : state_.now.lines + bad.line + 1;
+  }
+  std::string message_of(const BadInput& bad) const {
+    const std::string place = bad.line < 0 ? "" : fmt::format("line {}: ", line_of(bad));
+    return fmt::format("{}: {}{}", files_[bad.file].name(), place, bad.what);
+  }
+  void add_to_report(const BadInput& bad) {
+    Json json = {{"file", files_[bad.file].name()}};
+    if (bad.line >= 0) json["line"] = line_of(bad);
+    json["error"] = bad.what;
+    add_to_report(json);
+  }
+  void add_to_report(const Json& json) {
+    if (!report_) report_.emplace(*staging_ / "bad_lines.jsonl");
+    // Names and messages may hold any bytes.
+    report_->append(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  }
+
+  void save() {
+    for (auto& writer : writers_)
+      if (writer) writer->sync();
+    if (report_) report_->sync();
+    staging_->save(state_);
+  }
+
+  void finish() {
+    const BuildMark& now = state_.now;
+    if (now.train.documents + now.valid.documents == 0) {
+      const auto [empty, bad_lines, binary_files] = now.read;
+      state_ = {};  // nothing to keep
+      fail("{}: no document in {} input files ({} empty, {} bad lines, {} binary files)",
+           options_.out, files_.size(), empty, bad_lines, binary_files);
+    }
+    writable_ = false;
+    save();
+    for (auto& writer : writers_)
+      if (writer) writer->finish();
+    if (now.read.bad_lines > kReportedLines)
+      add_to_report(Json{{"further_bad_lines", now.read.bad_lines - kReportedLines}});
+    if (report_) report_->sync();
+    state_.complete = true;
+    staging_->save(state_);
+  }
+
+  // In the handler of an Error on the way: what is done is kept, where it can be gone on with.
+  [[noreturn]] void give_up(const Error& error) {
+    if (from_stdin_ || state_.now.at == InputPosition{}) {
+      staging_->remove_all();
+      throw;
+    }
+    // What a disk refused may be lost though it takes it the next time: the state before stands.
+    if (writable_) save();
+    fail("{}; what is done is kept in {}: the same command goes on from there", error.what(),
+         staging_->path().string());
+  }
+
+  std::vector<Output> outputs() const {
+    std::vector<Output> all;
+    // A dataset without its index is not there: so the indices come last.
+    for (const char* kind : {".bin", ".idx"})
+      for (size_t side = 0; side < sides_; ++side)
+        all.push_back({*staging_ / (std::string(kSideNames[side]) + kind), prefix(side) + kind});
+    if (state_.now.read.bad_lines > 0)
+      all.insert(all.begin(), {*staging_ / "bad_lines.jsonl", report_path_});
+    return all;
+  }
+
+  // A run that was killed here may have done it already, in part or whole.
+  static void publish(const Output& output) {
+    if (same_file(output.staged, output.final)) {
+      fs::remove(output.staged);
+    } else if (fs::exists(output.staged)) {
+      publish_file(output.staged, output.final);
+    } else {
+      require(fs::exists(output.final), "{}: is gone, and {} too", output.staged.string(),
+              output.final.string());
+    }
+  }
+
+  const Tokenizer& tokenizer_;
+  const BuildOptions& options_;
+  TokenType type_;
+  size_t sides_;
+  bool from_stdin_;
+  fs::path report_path_;
+  std::vector<InputFileInfo> files_;
+  StagingDirectory* staging_ = nullptr;
+  BuildState state_;  // what is written; the reader begins at its `now` before the writer moves it
+  bool resumed_ = false;
+  int64_t bytes_before_ = 0;
+  std::array<std::optional<GrowingDataset>, kSides> writers_;
+  std::optional<GrowingFile> report_;
+  bool writable_ = true;  // no write has failed
+  std::atomic<uint64_t> bytes_total_ = 0;
 };
 
 }  // namespace
@@ -77,47 +399,7 @@ BuildSummary build_dataset(const Tokenizer& tokenizer, const BuildOptions& optio
           "valid fraction {}: expected 0 or more, and less than 1", options.valid_fraction);
   require(tokenizer.sentinels().eod >= 0,
           "the tokenizer has no <|endoftext|>, which must end every document");
-  Split train{options.out + "_train", {}, {}}, valid{options.out + "_valid", {}, {}};
-  refuse_existing(train.prefix);
-  refuse_existing(valid.prefix);
-  // Before the outputs are begun, which may lie in a directory that is read.
-  const auto files = list_inputs(options.inputs, options.include, options.exclude);
-  DocumentReader reader(files, options.documents);
-  train.writer.emplace(train.prefix, tokenizer.vocab_size());
-  if (options.valid_fraction > 0) valid.writer.emplace(valid.prefix, tokenizer.vocab_size());
-
-  const int threads = options.threads > 0 ? options.threads : omp_get_max_threads();
-  // While one batch is encoded and written the next is read.
-  const auto read_batch = [&reader] { return Batch(reader); };
-  auto next = std::async(std::launch::async, read_batch);
-  for (;;) {
-    Batch batch = next.get();
-    if (batch.texts.empty()) break;
-    next = std::async(std::launch::async, read_batch);
-    batch.encode(tokenizer, threads);
-    for (size_t i = 0; i < batch.texts.size(); ++i) {
-      Split& split = in_validation(batch.texts[i], options.valid_fraction) ? valid : train;
-      split.add(batch.texts[i], batch.tokens[i]);
-    }
-    if (options.progress)
-      options.progress({batch.bytes_done, reader.bytes_total(), train.counts + valid.counts});
-    require(!(options.stop && options.stop()), "{}: interrupted; nothing was written", options.out);
-  }
-  require(train.counts.documents + valid.counts.documents > 0,
-          "{}: no document in {} input files ({} empty, {} bad lines, {} binary files)",
-          options.out, files.size(), reader.counts().empty, reader.counts().bad_lines,
-          reader.counts().binary_files);
-
-  train.writer->commit();
-  if (valid.writer) {
-    try {
-      valid.writer->commit();
-    } catch (...) {
-      remove_dataset(train.prefix);
-      throw;
-    }
-  }
-  return {train.counts, valid.counts, reader.counts()};
+  return Build(tokenizer, options).run();
 }
 
 }  // namespace midfill

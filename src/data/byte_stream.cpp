@@ -1,9 +1,15 @@
 #include "src/data/byte_stream.h"
 
+#include <poll.h>
+#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
 #include <vector>
 
 #include "kernels/common/check.h"
@@ -14,6 +20,8 @@ namespace midfill {
 namespace {
 
 constexpr size_t kInputBytes = size_t{1} << 18;
+constexpr size_t kMagicBytes = 4;
+constexpr int kPollMilliseconds = 200;
 constexpr int kMaxWindowLog = 27;  // 128 MiB, zstd's own limit without --long
 
 class PlainStream : public ByteStream {
@@ -31,21 +39,66 @@ class PlainStream : public ByteStream {
   uint64_t at_ = 0;
 };
 
+class StandardInput : public ByteStream {
+ public:
+  explicit StandardInput(std::function<bool()> stop) : stop_(std::move(stop)) {
+    // The bytes that tell compression apart stay in front of the rest.
+    while (front_.size() < kMagicBytes) {
+      char more[kMagicBytes];
+      const size_t n = read_some(std::span(more).first(kMagicBytes - front_.size()));
+      if (n == 0) break;
+      front_.append(more, n);
+    }
+  }
+  const std::string& front() const { return front_; }
+
+  size_t read(std::span<char> out) override {
+    if (at_ < front_.size()) {
+      const size_t n = std::min<size_t>(out.size(), front_.size() - at_);
+      std::copy_n(front_.data() + at_, n, out.data());
+      at_ += n;
+      return n;
+    }
+    const size_t n = read_some(out);
+    at_ += n;
+    return n;
+  }
+  uint64_t consumed() const override { return at_; }
+
+ private:
+  size_t read_some(std::span<char> out) {
+    for (;;) {
+      pollfd wait{STDIN_FILENO, POLLIN, 0};
+      const int ready = ::poll(&wait, 1, kPollMilliseconds);
+      if (stop_ && stop_()) return 0;
+      if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
+      const ssize_t n = ::read(STDIN_FILENO, out.data(), out.size());
+      if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+      require(n >= 0, "{}: cannot read: {}", kStandardInput, std::strerror(errno));
+      return static_cast<size_t>(n);
+    }
+  }
+
+  std::function<bool()> stop_;
+  std::string front_;
+  uint64_t at_ = 0;
+};
+
 // What zstd and gzip share: a file is a chain of units (frames, members), each of which must be
 // complete.
 class CompressedStream : public ByteStream {
  public:
-  CompressedStream(const std::string& path, const char* unit)
-      : file_(path), unit_(unit), input_(kInputBytes) {
-    require(file_.size() > 0, "{}: empty, expected a {}", path, unit_);
+  CompressedStream(std::unique_ptr<ByteStream> stored, const std::string& name, const char* unit)
+      : stored_(std::move(stored)), name_(name), unit_(unit), input_(kInputBytes) {
+    end_ = stored_->read(input_);
+    require(end_ > 0, "{}: empty, expected a {}", name_, unit_);
   }
 
   size_t read(std::span<char> out) override {
     for (;;) {
       if (next_ == end_) {
         next_ = 0;
-        end_ = file_.read_some(at_, std::as_writable_bytes(std::span(input_)));
-        at_ += end_;
+        end_ = stored_->read(input_);
       }
       const bool ended = end_ == 0;
       if (ended && !open_) return 0;
@@ -53,31 +106,32 @@ class CompressedStream : public ByteStream {
       if (n > 0) return n;
       // With no input left an open unit may still give what it holds back, but not nothing.
       if (ended && open_)
-        fail("{}: ends inside a {} at byte {}: the file is truncated", file_.path(), unit_, at_);
+        fail("{}: ends inside a {} at byte {}: the file is truncated", name_, unit_, consumed());
     }
   }
-  uint64_t consumed() const override { return at_ - (end_ - next_); }
+  uint64_t consumed() const override { return stored_->consumed() - (end_ - next_); }
 
  protected:
   // Decodes from input_[next_, end_), moving next_ and setting open_; returns the bytes written.
   virtual size_t decode(std::span<char> out) = 0;
 
   [[noreturn]] void corrupt(const char* why) const {
-    fail("{}: near byte {}: not a valid {}: {}", file_.path(), consumed(), unit_, why);
+    fail("{}: near byte {}: not a valid {}: {}", name_, consumed(), unit_, why);
   }
 
-  InputFile file_;
+  std::unique_ptr<ByteStream> stored_;
+  std::string name_;
   const char* unit_;
   std::vector<char> input_;
-  size_t next_ = 0, end_ = 0;
-  uint64_t at_ = 0;    // file offset behind input_[end_)
-  bool open_ = false;  // inside a unit
+  size_t next_ = 0, end_ = 0;  // input_[next_, end_) is still to do
+  bool open_ = false;          // inside a unit
 };
 
 class ZstdStream : public CompressedStream {
  public:
-  explicit ZstdStream(const std::string& path) : CompressedStream(path, "zstd frame") {
-    require(context_ != nullptr, "{}: out of memory", path);
+  ZstdStream(std::unique_ptr<ByteStream> stored, const std::string& name)
+      : CompressedStream(std::move(stored), name, "zstd frame") {
+    require(context_ != nullptr, "{}: out of memory", name);
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, kMaxWindowLog);
   }
 
@@ -104,9 +158,10 @@ class ZstdStream : public CompressedStream {
 
 class GzipStream : public CompressedStream {
  public:
-  explicit GzipStream(const std::string& path) : CompressedStream(path, "gzip member") {
+  GzipStream(std::unique_ptr<ByteStream> stored, const std::string& name)
+      : CompressedStream(std::move(stored), name, "gzip member") {
     constexpr int kGzipOnly = 16;  // added to the window bits
-    require(::inflateInit2(&state_, MAX_WBITS + kGzipOnly) == Z_OK, "{}: out of memory", path);
+    require(::inflateInit2(&state_, MAX_WBITS + kGzipOnly) == Z_OK, "{}: out of memory", name);
   }
   ~GzipStream() override { ::inflateEnd(&state_); }
 
@@ -131,9 +186,22 @@ class GzipStream : public CompressedStream {
 }  // namespace
 
 std::unique_ptr<ByteStream> open_stream(const std::string& path) {
-  if (path.ends_with(".zst")) return std::make_unique<ZstdStream>(path);
-  if (path.ends_with(".gz")) return std::make_unique<GzipStream>(path);
-  return std::make_unique<PlainStream>(path);
+  auto stored = std::make_unique<PlainStream>(path);
+  if (path.ends_with(".zst")) return std::make_unique<ZstdStream>(std::move(stored), path);
+  if (path.ends_with(".gz")) return std::make_unique<GzipStream>(std::move(stored), path);
+  return stored;
+}
+
+std::unique_ptr<ByteStream> open_standard_input(std::function<bool()> stop) {
+  auto stored = std::make_unique<StandardInput>(std::move(stop));
+  const std::string& front = stored->front();
+  const bool zstd =
+      front == "\x28\xb5\x2f\xfd" ||  // a frame, or one that is to be passed over
+      (front.size() == kMagicBytes && front.ends_with("\x2a\x4d\x18") && (front[0] & 0xf0) == 0x50);
+  if (zstd) return std::make_unique<ZstdStream>(std::move(stored), kStandardInput);
+  if (front.starts_with("\x1f\x8b"))
+    return std::make_unique<GzipStream>(std::move(stored), kStandardInput);
+  return stored;
 }
 
 }  // namespace midfill

@@ -1,7 +1,8 @@
-// The contents of a file in order, decompressed on the way.
+// The contents of a file, or of standard input, in order, decompressed on the way.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,5 +23,11 @@ class ByteStream {
 // 128 MiB), ".gz" (any number of members), else the bytes as they are. Memory is bounded whatever
 // the data.
 std::unique_ptr<ByteStream> open_stream(const std::string& path);
+
+// Standard input; compressed or not by its first bytes, as JSON and text never begin like zstd or
+// gzip. `stop`, where set, is asked now and then while nothing comes: true ends the stream.
+std::unique_ptr<ByteStream> open_standard_input(std::function<bool()> stop = nullptr);
+
+inline constexpr const char* kStandardInput = "standard input";  // its name in messages
 
 }  // namespace midfill

@@ -1,7 +1,9 @@
 #include "src/data/dataset_writer.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 #include <system_error>
 #include <utility>
@@ -10,67 +12,157 @@
 
 namespace midfill {
 
+namespace {
+
+constexpr int64_t kChunk = 1 << 16;  // sizes that are read back at once
+
+uint64_t idx_bytes(int64_t sequences) {
+  return kIndexHeaderBytes + sizeof(int32_t) * static_cast<uint64_t>(sequences);
+}
+
+std::filesystem::path temporary_name(const std::string& path) {
+  return fmt::format("{}.tmp.{}", path, ::getpid());
+}
+
+std::string checked_prefix(std::string prefix) {
+  refuse_existing(prefix);
+  return prefix;
+}
+
+}  // namespace
+
+TokenType type_for(int vocab_size) {
+  return vocab_size < kSmallVocab ? TokenType::u16 : TokenType::i32;
+}
+
+void append_as_stored(std::span<const TokenId> ids, TokenType type, std::vector<std::byte>& out) {
+  const size_t begin = out.size();
+  if (type == TokenType::i32) {
+    out.resize(begin + ids.size_bytes());
+    std::memcpy(out.data() + begin, ids.data(), ids.size_bytes());
+    return;
+  }
+  out.resize(begin + sizeof(uint16_t) * ids.size());
+  std::byte* to = out.data() + begin;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const auto id = static_cast<uint16_t>(ids[i]);
+    std::memcpy(to + sizeof id * i, &id, sizeof id);
+  }
+}
+
+GrowingDataset::GrowingDataset(const std::filesystem::path& bin, const std::filesystem::path& idx,
+                               TokenType type, Length length)
+    : type_(type),
+      length_(length),
+      bin_(bin, static_cast<uint64_t>(length.tokens * bytes_of(type))),
+      idx_(idx, length.sequences > 0 ? idx_bytes(length.sequences) : 0) {
+  if (idx_.length() == 0) idx_.append(std::string(kIndexHeaderBytes, '\0'));  // until the end
+}
+
+void GrowingDataset::append_tokens(std::span<const std::byte> stored) {
+  bin_.append(stored.data(), stored.size());
+  length_.tokens += static_cast<int64_t>(stored.size()) / bytes_of(type_);
+}
+
+void GrowingDataset::append_sizes(std::span<const int32_t> sizes) {
+  idx_.append(sizes.data(), sizes.size_bytes());
+  length_.sequences += static_cast<int64_t>(sizes.size());
+}
+
+void GrowingDataset::sync() {
+  bin_.sync();
+  idx_.sync();
+}
+
+void GrowingDataset::finish(const std::function<void(const Put&)>& put_documents) {
+  std::vector<int32_t> sizes;
+  std::vector<int64_t> values;
+  int64_t pointer = 0;
+  for (int64_t begin = 0; begin < length_.sequences; begin += kChunk) {
+    sizes.resize(static_cast<size_t>(std::min(kChunk, length_.sequences - begin)));
+    idx_.read_at(idx_bytes(begin), std::as_writable_bytes(std::span(sizes)));
+    values.clear();
+    for (const int32_t size : sizes) {
+      values.push_back(pointer);
+      pointer += int64_t{size} * bytes_of(type_);
+    }
+    idx_.append(values.data(), values.size() * sizeof(int64_t));
+  }
+  require(pointer == length_.tokens * bytes_of(type_),
+          "{}: the sizes add up to {} bytes, expected {}", idx_.path().string(), pointer,
+          length_.tokens * bytes_of(type_));
+
+  uint64_t entries = 0;
+  const auto put = [&](int64_t first_sequence) {
+    idx_.append(&first_sequence, sizeof first_sequence);
+    ++entries;
+  };
+  if (put_documents) {
+    put_documents(put);
+  } else {
+    for (int64_t d = 0; d < length_.sequences; ++d) put(d);
+  }
+  put(length_.sequences);
+
+  std::string header(kIndexMagic);
+  const auto add = [&header](auto value) {
+    header.append(reinterpret_cast<const char*>(&value), sizeof value);
+  };
+  add(kIndexVersion);
+  add(static_cast<uint8_t>(type_));
+  add(static_cast<uint64_t>(length_.sequences));
+  add(entries);
+  idx_.write_at(0, std::as_bytes(std::span(header)));
+  sync();
+}
+
 void refuse_existing(const std::string& prefix) {
   for (const auto& path : {bin_path(prefix), idx_path(prefix)})
     require(!std::filesystem::exists(path), "{}: already exists; refusing to overwrite it", path);
 }
-void remove_dataset(const std::string& prefix) {
-  std::error_code ignored;
-  std::filesystem::remove(idx_path(prefix), ignored);
-  std::filesystem::remove(bin_path(prefix), ignored);
+
+void publish_dataset(const GrowingDataset& files, const std::string& prefix) {
+  // The index comes last: a dataset without one is not there.
+  publish_file(files.bin(), bin_path(prefix));
+  try {
+    publish_file(files.idx(), idx_path(prefix));
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(bin_path(prefix), ignored);
+    throw;
+  }
 }
 
 IndexedDatasetWriter::IndexedDatasetWriter(std::string prefix, int vocab_size)
-    : prefix_(std::move(prefix)),
+    : prefix_(checked_prefix(std::move(prefix))),
       vocab_size_(vocab_size),
-      type_(vocab_size < kSmallVocab ? TokenType::u16 : TokenType::i32) {
-  refuse_existing(prefix_);
-  bin_ = std::make_unique<AtomicFile>(bin_path(prefix_));
+      type_(type_for(vocab_size)),
+      files_(temporary_name(bin_path(prefix_)), temporary_name(idx_path(prefix_)), type_) {}
+
+IndexedDatasetWriter::~IndexedDatasetWriter() {
+  std::error_code ignored;
+  std::filesystem::remove(files_.bin(), ignored);
+  std::filesystem::remove(files_.idx(), ignored);
 }
 
 void IndexedDatasetWriter::add_document(std::span<const TokenId> tokens) {
   require(tokens.size() <= static_cast<size_t>(std::numeric_limits<int32_t>::max()),
-          "{}: document {} has {} tokens, the format allows {}", bin_path(prefix_), sizes_.size(),
+          "{}: document {} has {} tokens, the format allows {}", bin_path(prefix_), n_documents(),
           tokens.size(), std::numeric_limits<int32_t>::max());
-  const size_t token_bytes = static_cast<size_t>(bytes_of(type_));
-  row_.resize(tokens.size() * token_bytes);
-  for (size_t i = 0; i < tokens.size(); ++i) {
+  for (size_t i = 0; i < tokens.size(); ++i)
     require(tokens[i] >= 0 && tokens[i] < vocab_size_,
             "{}: token {} of document {} is {}, expected an id from 0 to {}", bin_path(prefix_), i,
-            sizes_.size(), tokens[i], vocab_size_ - 1);
-    // Little-endian: the low bytes of an id are the id as stored.
-    std::memcpy(row_.data() + i * token_bytes, &tokens[i], token_bytes);
-  }
-  bin_->write(row_.data(), row_.size());
-  sizes_.push_back(static_cast<int32_t>(tokens.size()));
-  n_tokens_ += static_cast<int64_t>(tokens.size());
+            n_documents(), tokens[i], vocab_size_ - 1);
+  row_.clear();
+  append_as_stored(tokens, type_, row_);
+  const auto size = static_cast<int32_t>(tokens.size());
+  files_.append_tokens(row_);
+  files_.append_sizes({&size, 1});
 }
 
 void IndexedDatasetWriter::commit() {
-  AtomicFile index(idx_path(prefix_));
-  const auto put = [&index](auto value) { index.write(&value, sizeof value); };
-  index.write(kIndexMagic);
-  put(kIndexVersion);
-  put(static_cast<uint8_t>(type_));
-  put(static_cast<uint64_t>(sizes_.size()));
-  put(static_cast<uint64_t>(sizes_.size() + 1));
-  for (const int32_t size : sizes_) put(size);
-  int64_t pointer = 0;
-  for (const int32_t size : sizes_) {
-    put(pointer);
-    pointer += int64_t{size} * bytes_of(type_);
-  }
-  for (int64_t d = 0; d <= n_documents(); ++d) put(d);
-
-  // The index comes last: a dataset without one is not there.
-  bin_->commit();
-  try {
-    index.commit();
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(bin_path(prefix_), ignored);
-    throw;
-  }
+  files_.finish();
+  publish_dataset(files_, prefix_);
 }
 
 }  // namespace midfill

@@ -5,6 +5,7 @@
 #include <zstd.h>
 
 #include "kernels/common/check.h"
+#include "kernels/common/rng.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -59,21 +60,56 @@ class Documents : public ::testing::Test {
   // The documents of one file of that name and content.
   Texts read(const std::string& name, const std::string& content, DocumentOptions options = {}) {
     write_text(dir_ / name, content);
-    return read_files({dir_ / name}, std::move(options));
+    return read_files({dir_ / name}, options);
   }
-  Texts read_files(const std::vector<std::filesystem::path>& files, DocumentOptions options = {}) {
-    DocumentReader reader(files, std::move(options));
+  Texts read_files(const std::vector<std::filesystem::path>& paths, DocumentOptions options = {},
+                   InputPosition from = {}) {
+    std::vector<InputFileInfo> files;
+    uint64_t bytes_total = 0, bytes_done = 0;
+    for (const auto& path : paths) {
+      std::error_code none;
+      const auto bytes = std::filesystem::file_size(path, none);
+      files.push_back({path.string(), none ? 0 : bytes});
+      bytes_total += files.back().bytes;
+    }
+    BlockReader reader(files, options.max_bytes, from);
+    BlockParser parser(files, options);
+    InputBlock block;
     Texts texts;
-    std::string text;
-    while (reader.next(text)) texts.push_back(text);
-    counts_ = reader.counts();
-    EXPECT_EQ(reader.bytes_done(), reader.bytes_total());
-    EXPECT_EQ(counts_.documents, static_cast<int64_t>(texts.size()));
+    counts_ = {};
+    bad_.clear();
+    ends_.clear();
+    int64_t lines = 0;
+    while (reader.next(block)) {
+      EXPECT_EQ(block.begin, ends_.empty() ? from : ends_.back().at);
+      const auto found = parser.parse(block, [&](auto text) { texts.emplace_back(text); });
+      for (const auto& bad : found.bad) {
+        const std::string place =
+            bad.line < 0 ? "" : fmt::format("line {}: ", lines + bad.line + 1);
+        bad_.push_back(fmt::format("{}: {}{}", files[bad.file].name(), place, bad.what));
+      }
+      lines = block.end.offset == 0 ? 0 : lines + found.lines;
+      counts_.empty += found.empty;
+      counts_.binary_files += found.binary_files;
+      ends_.push_back({block.end, texts.size()});
+      EXPECT_LE(bytes_done, block.bytes_done);
+      bytes_done = block.bytes_done;
+    }
+    EXPECT_EQ(bytes_done, ends_.empty() ? 0 : bytes_total);
     return texts;
   }
+  // What is said of a file that cannot be read, or has one bad line.
   std::string refusal(const std::string& name, const std::string& content,
                       DocumentOptions options = {}) {
-    const std::string text = error_of([&] { read(name, content, options); });
+    write_text(dir_ / name, content);
+    std::string text;
+    try {
+      read_files({dir_ / name}, options);
+      EXPECT_EQ(bad_.size(), 1u);
+      if (!bad_.empty()) text = bad_[0];
+    } catch (const Error& error) {
+      text = error.what();
+    }
     EXPECT_EQ(text.find('\n'), std::string::npos) << text;
     EXPECT_SAYS(text, name + ": ");
     return text;
@@ -81,8 +117,14 @@ class Documents : public ::testing::Test {
   std::string refused_line(const std::string& line) {
     return refusal("d.jsonl", "{\"text\":\"good\"}\n\n" + line + "\n{\"text\":\"good\"}\n");
   }
+  struct End {
+    InputPosition at;
+    size_t texts;  // before it
+  };
   TemporaryDirectory dir_;
-  DocumentCounts counts_;
+  BlockCounts counts_;
+  Texts bad_;
+  std::vector<End> ends_;  // of the blocks
 };
 
 const std::string kTwo = "{\"text\":\"one\"}\n{\"meta\":{\"text\":1},\"text\":\"two\"}\n";
@@ -134,25 +176,82 @@ TEST_F(Documents, RefusesABadLine) {
   EXPECT_SAYS(refused_line(std::string(100000, '[')), "line 3: not valid JSON");
 }
 
-TEST_F(Documents, PassesOverBadLinesWhereAsked) {
-  Texts said;
-  const DocumentOptions options{.on_bad_line = [&](const std::string& m) { said.push_back(m); }};
-  EXPECT_EQ(
-      read("d.jsonl", "{\"text\":\n{\"text\":\"a\"}\n{\"text\":1}\n{\"text\":\"b\"}\n{", options),
-      (Texts{"a", "b"}));
-  EXPECT_EQ(counts_.bad_lines, 3);
-  ASSERT_EQ(said.size(), 3u);
-  EXPECT_SAYS(said[1], "d.jsonl: line 3: \"text\": expected a string, found a number");
-  EXPECT_SAYS(said[2], "d.jsonl: line 5: ");
+TEST_F(Documents, PassesOverBadLines) {
+  EXPECT_EQ(read("d.jsonl", "{\"text\":\n{\"text\":\"a\"}\n{\"text\":1}\n{\"text\":\"b\"}\n{"),
+            (Texts{"a", "b"}));
+  ASSERT_EQ(bad_.size(), 3u);
+  EXPECT_SAYS(bad_[0], "d.jsonl: line 1: ");
+  EXPECT_SAYS(bad_[1], "d.jsonl: line 3: \"text\": expected a string, found a number");
+  EXPECT_SAYS(bad_[2], "d.jsonl: line 5: ");
 }
 
-TEST_F(Documents, RefusesALineThatIsTooLong) {
-  const std::string line = "{\"text\":\"" + std::string(3'000'000, 'a') + "\"}";
-  EXPECT_EQ(read("d.jsonl", line + "\n" + line, {.max_bytes = line.size()}).size(), 2u);
-  EXPECT_SAYS(refusal("d.jsonl", kTwo + line, {.max_bytes = line.size() - 1}),
-              "line 3 is longer than 3000010 bytes");
-  EXPECT_SAYS(refusal("d.txt", line, {.max_bytes = line.size() - 1}),
-              "3000011 bytes in one document, expected at most 3000010");
+TEST_F(Documents, PassesOverALineThatIsTooLong) {
+  const auto line = [](size_t bytes) {
+    return "{\"text\":\"" + std::string(bytes - 11, 'a') + "\"}";
+  };
+  const size_t size = 3'000'000;
+  EXPECT_EQ(read("d.jsonl", line(size) + "\n" + line(size), {.max_bytes = size}).size(), 2u);
+  EXPECT_EQ(bad_, Texts{});
+  const std::vector<std::pair<std::string, size_t>> ends = {
+      {"", 0}, {"\n", 0}, {"\n" + kTwo, 2}, {"\n\n" + kTwo + line(100), 3}};
+  for (const auto& [end, more] : ends) {
+    const auto texts = read("d.jsonl", kTwo + line(size) + end, {.max_bytes = size - 1});
+    EXPECT_EQ(texts.size(), 2 + more);
+    ASSERT_EQ(bad_.size(), 1u);
+    EXPECT_SAYS(bad_[0], "d.jsonl: line 3: longer than 2999999 bytes");
+  }
+  // Shorter than a block.
+  EXPECT_SAYS(refusal("d.jsonl", kTwo + line(500), {.max_bytes = 499}),
+              "line 3: longer than 499 bytes");
+  EXPECT_SAYS(refusal("d.txt", line(size), {.max_bytes = size - 1}),
+              "3000000 bytes in one document, expected at most 2999999");
+}
+
+// Blocks cut the input at lines, and a reader that begins at any of them gives the rest.
+TEST_F(Documents, GoesOnFromTheEndOfAnyBlock) {
+  std::string lines[2];
+  for (uint64_t i = 0; i < 300; ++i) {
+    Rng rng(1, Purpose::kTest, 0, i);
+    // Some lines are larger than a block, some files have several blocks.
+    const size_t bytes = rng.below(60) == 0 ? rng.below(3'000'000) : rng.below(40'000);
+    lines[i % 2] += fmt::format("{{\"text\":\"{}{}\"}}\n", i,
+                                std::string(bytes, static_cast<char>('a' + i % 26)));
+    if (i % 7 == 0) lines[i % 2] += i % 2 ? "\n" : "bad\n";
+  }
+  std::vector<std::filesystem::path> paths;
+  const auto add = [&](const std::string& name, const std::string& content) {
+    write_text(dir_ / name, content);
+    paths.push_back(dir_ / name);
+  };
+  add("a.py", "first");
+  add("b.jsonl", lines[0]);
+  add("c.jsonl", "");
+  add("d.jsonl.gz",
+      gzip_member(lines[1].substr(0, 700'000)) + gzip_member(lines[1].substr(700'000)));
+  add("e.jsonl.zst",
+      zstd_frame(lines[0].substr(0, 700'001)) + zstd_frame(lines[0].substr(700'001)));
+  for (int i = 0; i < 300; ++i) add(fmt::format("f{:03}.txt", i), fmt::format("text {}", i));
+  const Texts whole = read_files(paths);
+  const auto ends = ends_;
+  EXPECT_EQ(whole.size(), 751u);
+  EXPECT_EQ(bad_.size(), 2 * 22u);
+  ASSERT_GT(ends.size(), 10u);
+  size_t inside = 0;
+  for (const End& end : ends) {
+    inside += end.at.offset > 0;
+    EXPECT_TRUE(read_files(paths, {}, end.at) ==
+                Texts(whole.begin() + static_cast<std::ptrdiff_t>(end.texts), whole.end()))
+        << end.at.file << " " << end.at.offset;
+  }
+  EXPECT_GT(inside, 5u);
+}
+
+TEST_F(Documents, AFileThatWasCutSinceIsAnError) {
+  write_text(dir_ / "d.jsonl", kTwo);
+  EXPECT_SAYS(error_of([&] {
+                read_files({dir_ / "d.jsonl"}, {}, {0, kTwo.size() + 1});
+              }),
+              "d.jsonl: ends at byte");
 }
 
 TEST_F(Documents, Zstd) {
@@ -201,7 +300,7 @@ TEST_F(Documents, RefusesABomb) {
   const std::string bomb = zstd_frame(std::string(64 << 20, ' '));
   EXPECT_LT(bomb.size(), 100'000u);
   EXPECT_SAYS(refusal("d.jsonl.zst", bomb, {.max_bytes = 1 << 20}),
-              "line 1 is longer than 1048576");
+              "line 1: longer than 1048576 bytes");
 }
 
 TEST_F(Documents, Gzip) {
@@ -234,8 +333,8 @@ TEST_F(Documents, TextFiles) {
 }
 
 TEST_F(Documents, RefusesWhatIsNoFile) {
-  EXPECT_SAYS(error_of([&] { read_files({dir_ / "absent.jsonl"}); }), "absent.jsonl: cannot read");
-  EXPECT_SAYS(error_of([&] { read_files({dir_.path()}); }), "cannot read");
+  EXPECT_SAYS(error_of([&] { read_files({dir_ / "absent.jsonl"}); }), "absent.jsonl: cannot open");
+  EXPECT_SAYS(error_of([&] { read_files({dir_.path()}); }), "found a directory");
   ASSERT_EQ(::mkfifo((dir_ / "pipe.jsonl").c_str(), 0600), 0);
   EXPECT_SAYS(error_of([&] { read_files({dir_ / "pipe.jsonl"}); }), "pipe.jsonl: ");
 }
