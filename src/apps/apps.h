@@ -22,6 +22,7 @@ void add_export(CLI::App& app, Run& run);
 void add_import(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
 void add_bench_kernels(CLI::App& bench, Run& run);    // add_bench calls it
+void add_bench_loader(CLI::App& bench, Run& run);     // and it
 void add_bench_step(CLI::App& bench, Run& run);       // and it
 void add_bench_tokenizer(CLI::App& bench, Run& run);  // and it
 

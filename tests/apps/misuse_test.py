@@ -81,6 +81,14 @@ class Misuse(unittest.TestCase):
             with self.subTest(arguments=arguments):
                 self.check_refused(midfill("bench", "tokenizer", *arguments), word)
 
+    def test_bench_loader_refuses_what_makes_no_sense(self):
+        config = SOURCE / "configs" / "tiny.json"
+        for arguments, word in (([], "--config"), (["--config", self.dir / "missing"], "missing"), (["nope", "--config", config], "nope"),
+                                (["--config", config, "--data", self.dir / "missing"], ""), (["--config", config, "--data", ""], "--data"),
+                                (["--config", config, "--runs", 0], "--runs"), (["--config", config, "--set", "model.n_ctxt=3"], "n_ctx")):
+            with self.subTest(arguments=arguments):
+                self.check_refused(midfill("bench", "loader", *arguments), word)
+
     def test_a_model_larger_than_the_machine_is_refused_before_memory_runs_out(self):
         self.check_refused(midfill("bench", "step", "--layers", 1000, "--d-model", 65536, "--heads", 512, "--d-ff", 262144),
                            "out of memory")
