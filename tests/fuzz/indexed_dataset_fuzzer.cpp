@@ -1,5 +1,10 @@
-// A dataset: two bytes with the size of the .idx, one that chooses the vocabulary, then the .idx
-// and the .bin. Where it opens, its tokens are those that a plain reading of the two files gives.
+// A dataset: two bytes with the size of the .idx, one of choices, then the .idx and the .bin. Where
+// it opens, its tokens are those that a plain reading of the two files gives, until the .bin is
+// cut.
+//
+// Mutations seldom agree on sizes. So there are choices to mend them: 4 the counts in the header, 8
+// the pointers, 16 the size of the .bin. The low two bits choose the vocabulary.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <optional>
@@ -38,6 +43,48 @@ int64_t stored_token(std::string_view bin, TokenType type, int64_t i) {
   return stored<uint16_t>(bin, i);
 }
 
+template <typename T>
+T load(const std::string& bytes, size_t at) {
+  T value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+template <typename T>
+void store(std::string& bytes, size_t at, T value) {
+  std::memcpy(bytes.data() + at, &value, sizeof value);
+}
+
+struct Files {
+  std::string idx, bin;
+
+  void mend(uint8_t choices) {
+    constexpr size_t kHeaderBytes = 34;
+    if (idx.size() < kHeaderBytes) return;
+    const size_t rest = idx.size() - kHeaderBytes;
+    if (choices & 4) {  // as many documents as it says, at most, and sequences to fill the rest
+      const uint64_t entries = std::min<uint64_t>(load<uint64_t>(idx, 26), rest / 8);
+      const uint64_t sequences = (rest - 8 * entries) / 12;
+      store(idx, 18, sequences);
+      store(idx, 26, entries);
+      idx.resize(kHeaderBytes + 12 * sequences + 8 * entries);
+    }
+    const uint64_t n = load<uint64_t>(idx, 18);
+    if (n > rest / 12) return;
+    constexpr std::array<uint8_t, 9> kTokenBytes{1, 1, 1, 2, 4, 8, 1, 1, 2};  // by type code
+    const auto code = static_cast<uint8_t>(idx[17]);
+    const int64_t token_bytes = code < kTokenBytes.size() ? kTokenBytes[code] : 1;
+    int64_t tokens = 0;
+    for (size_t i = 0; i < n; ++i) {
+      if (choices & 8) store(idx, kHeaderBytes + 4 * n + 8 * i, tokens * token_bytes);
+      tokens += load<int32_t>(idx, kHeaderBytes + 4 * i);
+    }
+    constexpr int64_t kMostTokens = 1000;
+    if (choices & 16 && tokens >= 0 && tokens <= kMostTokens)
+      bin.resize(static_cast<size_t>(tokens * token_bytes));
+  }
+};
+
 void check_structure(const IndexedDataset& dataset) {
   int64_t tokens = 0;
   for (int64_t i = 0; i < dataset.n_sequences(); ++i) {
@@ -74,15 +121,28 @@ void check_range(const IndexedDataset& dataset, std::string_view bin, int64_t ma
         "token {} is {}", begin + i, tokens[static_cast<size_t>(i)]);
 }
 
+// Where the .bin file shrinks, the tokens that it had cannot be read any more, and that is an
+// Error.
+void check_cut_while_open(const IndexedDataset& dataset, size_t bytes_left) {
+  std::filesystem::resize_file(fuzz::scratch_path("d.bin"), bytes_left);
+  std::vector<TokenId> tokens(static_cast<size_t>(dataset.n_tokens()));
+  fuzz::expect(!fuzz::works([&] { dataset.read(0, tokens); }), "a file that was cut is read");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr std::array<int, 4> kVocabularies{0, 100, 50280, 100000};
   fuzz::Input input(data, size);
   const size_t index_bytes = input.number(2);
-  const int vocab_size = kVocabularies[input.byte() % kVocabularies.size()];
-  fuzz::scratch_file("d.idx", input.take(index_bytes));
-  const std::string_view bin = input.rest();
+  const uint8_t choices = input.byte();
+  const int vocab_size = kVocabularies[choices % kVocabularies.size()];
+  Files files;
+  files.idx = input.take(index_bytes);
+  files.bin = input.rest();
+  files.mend(choices);
+  const std::string& bin = files.bin;
+  fuzz::scratch_file("d.idx", files.idx);
   fuzz::scratch_file("d.bin", bin);
 
   std::optional<IndexedDataset> dataset;
@@ -95,5 +155,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check_range(*dataset, bin, max_id, n, 0);
   check_range(*dataset, bin, max_id, n, 1);
   check_range(*dataset, bin, max_id, -1, 1);
+  if (n > 0) check_cut_while_open(*dataset, bin.size() / 2);
   return 0;
 }

@@ -1,11 +1,13 @@
-// A .jsonl file of arbitrary bytes. What is read from it is what a plain parse of each line with
-// the other JSON parser gives.
+// A .jsonl file of arbitrary bytes. What is read from its lines is what the other JSON parser makes
+// of them.
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "kernels/common/check.h"
 #include "src/data/documents.h"
+#include "src/data/json_line.h"
 #include "src/io/json.h"
 #include "tests/fuzz/fuzzing.h"
 
@@ -13,65 +15,130 @@ namespace {
 
 using namespace midfill;
 
-constexpr int kDeepest = 1000;  // nested deeper, a line is left out: parsers differ in their limits
-const std::string kKey = "text";
+constexpr size_t kDeepest = 1000;  // nested deeper, a line is left out: parsers have limits
+// Opening a file costs as much as many lines: done for one input in so many.
+constexpr size_t kInputsAFile = 8;
 
-struct Line {
-  bool known = true;                // whether this file's opinion counts
-  std::optional<std::string> text;  // nothing: a bad line
-};
+// A line as nlohmann's parser reads it, with what it forgets: which keys stand twice.
+class Parsed {
+ public:
+  explicit Parsed(std::string_view line) {
+    if (line.starts_with("\xEF\xBB\xBF") || line.find('\0') != line.npos) return;
+    root_ = Json::parse(
+        line, [this](int, Json::parse_event_t event, Json& value) { return watch(event, value); },
+        false);
+  }
 
-Line parse(std::string_view line) {
-  if (line.starts_with("\xEF\xBB\xBF") || line.find('\0') != line.npos) return {};
-  int depth = 0, texts = 0;
-  const auto watch = [&](int at, Json::parse_event_t event, Json& value) {
-    depth = std::max(depth, at);
-    if (at == 1 && event == Json::parse_event_t::key && value == kKey) ++texts;
-    return true;
+  bool too_deep() const { return deepest_ > kDeepest; }
+  bool has_twins() const { return !twins_.empty(); }
+
+  // The text that `keys`, inside one another, lead to; nothing for a bad line.
+  std::optional<std::string> text(const std::vector<std::string>& keys) const {
+    if (root_.is_discarded() || !root_.is_object()) return std::nullopt;
+    const Json* value = &root_;
+    std::string path;
+    for (const std::string& key : keys) {
+      path += '/' + key;
+      if (!value->is_object() || !value->contains(key) || twins_.contains(path))
+        return std::nullopt;
+      value = &(*value)[key];
+    }
+    if (!value->is_string()) return std::nullopt;
+    return value->get<std::string>();
+  }
+
+ private:
+  struct Open {
+    std::set<std::string> keys;
+    std::string path;  // with the key that is being read
   };
-  const Json root = Json::parse(line, watch, false);
-  if (depth > kDeepest) return {.known = false, .text = {}};
-  if (root.is_discarded() || !root.is_object() || texts != 1 || !root[kKey].is_string()) return {};
-  return {.known = true, .text = root[kKey].get<std::string>()};
-}
+
+  bool watch(Json::parse_event_t event, const Json& value) {
+    using Event = Json::parse_event_t;
+    if (event == Event::object_start || event == Event::array_start) {
+      open_.push_back({.keys = {}, .path = open_.empty() ? "" : open_.back().path});
+      open_.back().path += event == Event::array_start ? "[]" : "";
+      deepest_ = std::max(deepest_, open_.size());
+    } else if (event == Event::object_end || event == Event::array_end) {
+      open_.pop_back();
+    } else if (event == Event::key) {
+      Open& object = open_.back();
+      const std::string above = open_.size() > 1 ? open_[open_.size() - 2].path : "";
+      const auto& key = value.get_ref<const std::string&>();
+      object.path = above + '/' + key;
+      if (!object.keys.insert(key).second) twins_.insert(object.path);
+    }
+    return true;
+  }
+
+  Json root_ = Json(Json::value_t::discarded);
+  std::vector<Open> open_;
+  std::set<std::string> twins_;
+  size_t deepest_ = 0;
+};
 
 bool is_blank(std::string_view line) {
   return line.find_first_not_of(" \t\r") == line.npos;
 }
 
+// What JsonLine gives for a line.
+std::optional<std::string> text_of(JsonLine& reader, std::string_view line) {
+  std::string copy(line), text;
+  if (!fuzz::works([&] { reader.text_of(copy, text); })) return std::nullopt;
+  return text;
+}
+
+std::string shown(const std::optional<std::string>& text) {
+  return text ? fmt::format("\"{}\"", *text) : "an Error";
+}
+
+// What a file of these lines is read as.
+void check_file(std::string_view bytes, const std::vector<std::string>& expected, size_t bad) {
+  const std::string path = fuzz::scratch_file("d.jsonl", bytes);
+  std::vector<std::string> documents;
+  BlockCounts counts;
+  const bool read = fuzz::works([&] {
+    DocumentReader reader({path}, {});
+    for (std::string text; reader.next(text);) documents.push_back(text);
+    counts = reader.counts();
+  });
+  fuzz::expect(read, "the file is refused, not its bad lines");
+  fuzz::expect(documents == expected && counts.bad.size() == bad,
+               "{} documents and {} bad lines, expected {} and {}", documents.size(),
+               counts.bad.size(), expected.size(), bad);
+  for (const BadInput& line : counts.bad)
+    fuzz::works([&] { throw Error(line.what); });  // checks the message
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  std::vector<std::string> expected;
-  int64_t bad_lines = 0, empty = 0;
+  static JsonLine plain("text"), nested("a.text");
+  std::vector<std::string> documents;
+  size_t bad = 0;
+  bool sure = true;  // of `documents` and `bad`
   for (fuzz::Input lines(data, size); !lines.empty();) {
     const std::string_view line = lines.until('\n');
     if (is_blank(line)) continue;
-    const Line parsed = parse(line);
-    if (!parsed.known) return 0;
-    if (!parsed.text) {
-      ++bad_lines;
-    } else if (parsed.text->empty()) {
-      ++empty;
-    } else {
-      expected.push_back(*parsed.text);
-    }
-  }
+    const Parsed parsed(line);
+    // A key that stands twice where the text is not may be an error too.
+    sure = sure && !parsed.too_deep() && !parsed.has_twins();
+    if (parsed.too_deep()) continue;
+    const auto check = [&](JsonLine& reader, const std::optional<std::string>& expected) {
+      const auto text = text_of(reader, line);
+      fuzz::expect(text == expected || (!text && parsed.has_twins()), "the text is {}, expected {}",
+                   shown(text), shown(expected));
+    };
+    const std::optional<std::string> text = parsed.text({"text"});
+    check(plain, text);
+    const auto whole_key = parsed.text({"a.text"});
+    if (line.find("a.text") == line.npos) check(nested, parsed.text({"a", "text"}));
+    if (whole_key) check(nested, whole_key);
 
-  const auto path = fuzz::scratch_file("d.jsonl", fuzz::Input(data, size).rest());
-  std::vector<std::string> documents;
-  BlockCounts counts;
-  const auto read_all = [&] {
-    DocumentReader reader({path}, {.text_key = kKey});
-    for (std::string text; reader.next(text);) documents.push_back(text);
-    counts = reader.counts();
-  };
-  fuzz::expect(fuzz::works(read_all), "bad lines are passed over, but the file is refused");
-  fuzz::expect(documents == expected, "{} documents, expected {}", documents.size(),
-               expected.size());
-  fuzz::expect(static_cast<int64_t>(counts.bad.size()) == bad_lines && counts.empty == empty,
-               "{} bad lines and {} empty documents, expected {} and {}", counts.bad.size(),
-               counts.empty, bad_lines, empty);
-  for (const BadInput& bad : counts.bad) fuzz::works([&] { throw Error(bad.what); });  // one line
+    if (!text) ++bad;
+    if (text && !text->empty()) documents.push_back(*text);
+  }
+  if (sure && size % kInputsAFile == 0)
+    check_file({reinterpret_cast<const char*>(data), size}, documents, bad);
   return 0;
 }
