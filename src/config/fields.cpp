@@ -91,7 +91,9 @@ DataSource read_source(const Json& json, const std::string& at) {
   require(json.is_object(), "{} is {}, expected an object with name, path and weight", at,
           short_dump(json));
   DataSource source;
-  for (const auto& [key, value] : json.items()) {
+  for (const auto& item : json.items()) {  // no structured binding: clang 14 captures none
+    const std::string& key = item.key();
+    const Json& value = item.value();
     const auto expect = [&](bool good, std::string_view expected) {
       require(good, "{}.{} is {}, expected {}", at, key, short_dump(value), expected);
     };
@@ -107,11 +109,12 @@ DataSource read_source(const Json& json, const std::string& at) {
              "a number > 0");
       source.weight = value.get<double>();
     } else {
-      const auto nearness = [&](std::string_view valid) {
-        return edit_distance(std::string_view(key).substr(0, 80), valid);
+      const std::string_view shown = std::string_view(key).substr(0, 80);
+      const auto nearer = [&](std::string_view a, std::string_view b) {
+        return edit_distance(shown, a) < edit_distance(shown, b);
       };
       fail("{}: unknown key {}; the nearest valid key is \"{}\"", at, in_quotes(key),
-           std::ranges::min({kSourceName, kSourcePath, kSourceWeight}, {}, nearness));
+           std::min({kSourceName, kSourcePath, kSourceWeight}, nearer));
     }
   }
   require(!source.name.empty(), "{} has no \"{}\", expected one for each source", at, kSourceName);
