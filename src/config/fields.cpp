@@ -178,6 +178,11 @@ void add_data(std::vector<Field>& out) {
           kSourcePath);
   sources("valid", &D::valid, "The same for the frozen validation streams; empty: no evaluation",
           "");
+  f.integer("threads", &D::threads, 1, 256,
+            "Threads that prepare samples, besides those of `train.threads`; it changes no number",
+            kMayChange);
+  f.integer("ahead", &D::ahead, 1, 1024,
+            "Steps that are prepared ahead of the one in use; it changes no number", kMayChange);
 }
 
 void add_fim(std::vector<Field>& out) {

@@ -1,6 +1,9 @@
 #include "src/data/loader.h"
 
 #include <algorithm>
+#include <iterator>
+#include <span>
+#include <system_error>
 
 #include "kernels/common/check.h"
 
@@ -8,58 +11,103 @@ namespace midfill {
 
 namespace {
 
-void resize(SampleBatch& batch, int64_t first, int64_t rows, int64_t n_ctx) {
-  batch.first_sample = first;
+void resize(SampleBatch& batch, int64_t rows, int64_t n_ctx) {
   batch.rows = rows;
   batch.n_ctx = n_ctx;
   batch.ids.resize(rows * n_ctx);
   batch.targets.resize(rows * n_ctx);
   batch.weights.resize(rows * n_ctx);
-  batch.total_weight = 0;
-  batch.stats = {};
+  batch.sources.resize(rows);
 }
 
-void set_row(SampleBatch& batch, int64_t row, const Sample& sample) {
+// In the same order of additions on every machine, in eight lanes so that it takes vectors.
+double sum_of(const float* x, int64_t n) {
+  constexpr int64_t kLanes = 8;
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane];
+  for (int64_t lane = 0; i < n; ++i, ++lane) lanes[lane] += x[i];
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
+         ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
+RowTotals fill_row(const SampleStream& stream, int64_t index, int64_t row, SampleBatch& batch) {
+  thread_local Sample sample;
+  stream.get(index, sample);
   const int64_t n = batch.n_ctx;
-  require(static_cast<int64_t>(sample.tokens.size()) == n + 1,
-          "sample {}: found {} tokens, expected {}", sample.index, sample.tokens.size(), n + 1);
-  std::copy_n(sample.tokens.begin(), n, batch.ids.begin() + row * n);
-  std::copy_n(sample.tokens.begin() + 1, n, batch.targets.begin() + row * n);
-  std::copy_n(sample.weights.begin() + 1, n, batch.weights.begin() + row * n);
-  for (int64_t t = 1; t <= n; ++t) batch.total_weight += sample.weights[t];
-  batch.stats.dropped += sample.dropped;
-  batch.stats.padded += sample.padded;
-  batch.stats.reverted += sample.reverted;
+  require(std::ssize(sample.tokens) == n + 1 && std::ssize(sample.weights) == n + 1,
+          "sample {}: found {} tokens with {} weights, expected {}", index, sample.tokens.size(),
+          sample.weights.size(), n + 1);
+  std::copy_n(sample.tokens.data(), n, batch.ids.data() + row * n);
+  std::copy_n(sample.tokens.data() + 1, n, batch.targets.data() + row * n);
+  std::copy_n(sample.weights.data() + 1, n, batch.weights.data() + row * n);
+  batch.sources[row] = sample.source;
+  RowTotals totals = {
+      .weight = sum_of(sample.weights.data() + 1, n),
+      .stats = {.dropped = sample.dropped, .padded = sample.padded, .reverted = sample.reverted}};
   for (const Segment& segment : sample.segments)
-    ++batch.stats.segments[static_cast<size_t>(segment.kind)];
+    ++totals.stats.segments[static_cast<size_t>(segment.kind)];
+  return totals;
+}
+
+// Row by row, so that sums do not depend on who made which row.
+void add_up(std::span<const RowTotals> rows, SampleBatch& batch) {
+  batch.total_weight = 0;
+  batch.stats = {};
+  for (const RowTotals& row : rows) {
+    batch.total_weight += row.weight;
+    batch.stats.dropped += row.stats.dropped;
+    batch.stats.padded += row.stats.padded;
+    batch.stats.reverted += row.stats.reverted;
+    for (int kind = 0; kind < kSegmentKinds; ++kind)
+      batch.stats.segments[kind] += row.stats.segments[kind];
+  }
 }
 
 }  // namespace
 
 void fill_batch(const SampleStream& stream, int64_t first, int64_t rows, SampleBatch& batch) {
   require(first >= 0 && rows > 0, "no batch of {} samples from sample {}", rows, first);
-  thread_local Sample sample;
-  for (int64_t row = 0; row < rows; ++row) {
-    stream.get(first + row, sample);
-    if (row == 0) resize(batch, first, rows, static_cast<int64_t>(sample.tokens.size()) - 1);
-    set_row(batch, row, sample);
-  }
+  resize(batch, rows, stream.n_ctx());
+  batch.first_sample = first;
+  thread_local std::vector<RowTotals> totals;
+  totals.clear();
+  for (int64_t row = 0; row < rows; ++row)
+    totals.push_back(fill_row(stream, first + row, row, batch));
+  add_up(totals, batch);
 }
 
 Loader::Loader(const SampleStream& stream, int64_t batch_samples, int64_t first_step, int threads,
                int ahead)
-    : stream_(stream), batch_samples_(batch_samples), filling_(first_step), next_(first_step) {
+    : stream_(stream),
+      batch_samples_(batch_samples),
+      ahead_(ahead),
+      claimed_(first_step * batch_samples),
+      next_(first_step) {
   require(
       batch_samples > 0 && first_step >= 0 && threads > 0 && ahead > 0,
       "loader: found {} samples a step, first step {}, {} threads, {} steps ahead; expected all "
       "positive, the first step at least 0",
       batch_samples, first_step, threads, ahead);
-  slots_.resize(ahead);
-  for (Slot& slot : slots_) slot.rows.resize(batch_samples);
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  slots_.resize(ahead + 1);
+  for (Slot& slot : slots_) {
+    resize(slot.batch, batch_samples, stream.n_ctx());
+    slot.totals.resize(batch_samples);
+  }
+  try {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  } catch (const std::system_error& error) {
+    stop();
+    fail("loader: cannot start thread {} of {}: {}", threads_.size() + 1, threads, error.what());
+  }
 }
 
 Loader::~Loader() {
+  stop();
+}
+
+void Loader::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -69,58 +117,45 @@ Loader::~Loader() {
 }
 
 void Loader::work() {
-  const auto ahead = static_cast<int64_t>(slots_.size());
   std::unique_lock lock(mutex_);
   while (true) {
-    room_.wait(lock, [&] { return stop_ || filling_ < next_ + ahead; });
+    // The batch that the caller holds, of step next_ - 1, is not among those from next_ on.
+    room_.wait(lock, [&] { return stop_ || claimed_ < (next_ + ahead_) * batch_samples_; });
     if (stop_) return;
-    const int64_t step = filling_;
-    Slot& slot = slots_[step % ahead];
-    const int64_t row = slot.claimed++;
-    if (slot.claimed == batch_samples_) ++filling_;
+    const int64_t sample = claimed_++, row = sample % batch_samples_;
+    Slot& slot = slot_of(sample / batch_samples_);
 
     lock.unlock();
     std::exception_ptr error;
     try {
-      fill_batch(stream_, step * batch_samples_ + row, 1, slot.rows[row]);
+      slot.totals[row] = fill_row(stream_, sample, row, slot.batch);
     } catch (const Error&) {
       error = std::current_exception();
     } catch (const std::exception& other) {
-      error = std::make_exception_ptr(
-          Error(fmt::format("sample {}: {}", step * batch_samples_ + row, other.what())));
+      error = std::make_exception_ptr(Error(fmt::format("sample {}: {}", sample, other.what())));
     }
     lock.lock();
-    if (error && !slot.error) slot.error = error;
-    if (++slot.done == batch_samples_) ready_.notify_all();
+    if (error && (!slot.error || row < slot.error_row)) {
+      slot.error = error;
+      slot.error_row = row;
+    }
+    if (++slot.done == batch_samples_) ready_.notify_one();
   }
 }
 
 const SampleBatch& Loader::next() {
-  const auto ahead = static_cast<int64_t>(slots_.size());
-  std::unique_lock lock(mutex_);
-  Slot& slot = slots_[next_ % ahead];
-  ready_.wait(lock, [&] { return slot.done == batch_samples_; });
-  if (slot.error) std::rethrow_exception(slot.error);
-
-  const int64_t n = slot.rows[0].n_ctx;
-  resize(batch_, next_ * batch_samples_, batch_samples_, n);
-  for (int64_t r = 0; r < batch_samples_; ++r) {
-    const SampleBatch& row = slot.rows[r];
-    std::copy(row.ids.begin(), row.ids.end(), batch_.ids.begin() + r * n);
-    std::copy(row.targets.begin(), row.targets.end(), batch_.targets.begin() + r * n);
-    std::copy(row.weights.begin(), row.weights.end(), batch_.weights.begin() + r * n);
-    batch_.total_weight += row.total_weight;
-    batch_.stats.dropped += row.stats.dropped;
-    batch_.stats.padded += row.stats.padded;
-    batch_.stats.reverted += row.stats.reverted;
-    for (int kind = 0; kind < kSegmentKinds; ++kind)
-      batch_.stats.segments[kind] += row.stats.segments[kind];
+  Slot& slot = slot_of(next_);
+  {
+    std::unique_lock lock(mutex_);
+    ready_.wait(lock, [&] { return slot.done == batch_samples_; });
+    if (slot.error) std::rethrow_exception(slot.error);
+    slot.done = 0;  // no thread comes here again before the following call
+    ++next_;
   }
-  slot.claimed = slot.done = 0;
-  ++next_;
-  lock.unlock();
   room_.notify_all();
-  return batch_;
+  slot.batch.first_sample = (next_ - 1) * batch_samples_;
+  add_up(slot.totals, slot.batch);
+  return slot.batch;
 }
 
 }  // namespace midfill

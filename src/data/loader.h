@@ -25,18 +25,30 @@ struct SampleBatch {
   int64_t rows = 0, n_ctx = 0;
   std::vector<int32_t> ids, targets;  // (rows, n_ctx); targets of weight 0 are valid ids too
   std::vector<float> weights;         // (rows, n_ctx)
+  std::vector<int32_t> sources;       // (rows): which source of the stream a row is from
   double total_weight = 0;            // sum of weights
   BatchStats stats;
+
+  // Of host memory, ids, targets and weights of a row.
+  static int64_t row_bytes(int64_t n_ctx) { return 12 * n_ctx; }
 };
 
 // Samples [first, first + rows) of a stream: all of a step, or the slice of it that a rank or an
 // evaluation wants. `batch`'s vectors are reused. Throws Error as the stream does.
 void fill_batch(const SampleStream& stream, int64_t first, int64_t rows, SampleBatch& batch);
 
+// What a row adds to the totals of its batch.
+struct RowTotals {
+  double weight = 0;
+  BatchStats stats;
+};
+
+// Nothing is allocated once every step's memory has been used once and the threads have met the
+// longest sample: each row is written once, by the thread that made it, where the caller reads it.
 class Loader {
  public:
   // The stream must outlive the loader. `threads` threads prepare up to `ahead` steps ahead of the
-  // one that the caller holds.
+  // one that the caller holds: ahead + 1 batches in memory.
   Loader(const SampleStream& stream, int64_t batch_samples, int64_t first_step, int threads = 1,
          int ahead = 2);
   ~Loader();
@@ -44,23 +56,27 @@ class Loader {
   Loader& operator=(const Loader&) = delete;
 
   // The batch of the next step; valid until the following call. Waits where it is not ready yet:
-  // the time that this call takes is the step's wait for data. An error met while preparing a step
-  // is thrown, as Error, by the call for that step and by all later ones.
+  // the time that this call takes is the step's wait for data. Errors met while preparing a step,
+  // that of the first such row, are thrown, as Error, by the call for that step and by all later
+  // ones; steps before it are not concerned.
   const SampleBatch& next();
 
  private:
   struct Slot {
-    std::vector<SampleBatch> rows;  // one sample each
-    int64_t claimed = 0, done = 0;
+    SampleBatch batch;
+    std::vector<RowTotals> totals;
+    int64_t done = 0;  // rows
     std::exception_ptr error;
+    int64_t error_row = 0;
   };
+  Slot& slot_of(int64_t step) { return slots_[static_cast<size_t>(step) % slots_.size()]; }
   void work();
+  void stop();
 
   const SampleStream& stream_;
-  const int64_t batch_samples_;
-  std::vector<Slot> slots_;  // step s is prepared in slot s modulo their number
-  SampleBatch batch_;        // what the caller holds
-  int64_t filling_;          // the step whose rows are being claimed
+  const int64_t batch_samples_, ahead_;
+  std::vector<Slot> slots_;  // step s is prepared in slot s modulo their number, and read there
+  int64_t claimed_;          // the next sample that a thread takes
   int64_t next_;             // the step that next() gives
   bool stop_ = false;
   std::mutex mutex_;

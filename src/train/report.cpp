@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "src/data/loader.h"
 #include "src/io/units.h"
 #include "src/model/parameters.h"
 
@@ -86,6 +87,12 @@ std::vector<std::string> describe(const std::vector<SourceInfo>& sources, const 
                         samples * source.share / static_cast<double>(source.samples), source.path);
     lines.push_back(table_line(lines.empty() ? "data" : "", text));
   }
+  const int64_t batch_bytes = samples_per_step(config) * SampleBatch::row_bytes(config.model.n_ctx);
+  lines.push_back(
+      table_line("loader", fmt::format("{} thread{}, {} step{} ahead, {} of batches",
+                                       config.data.threads, config.data.threads > 1 ? "s" : "",
+                                       config.data.ahead, config.data.ahead > 1 ? "s" : "",
+                                       bytes_text((config.data.ahead + 1) * batch_bytes))));
   return lines;
 }
 

@@ -19,7 +19,8 @@ GptOptions training_options(const Config& config);
 // conventions, batch, steps, tokens. `config.model.vocab_size` is set. Allocates nothing.
 std::vector<std::string> describe(const Config& config);
 
-// One line for each source: tokens, share of the samples, epochs over the whole run.
+// Lines of what is read: of each source its tokens, share of the samples and epochs over the whole
+// run; threads, steps and host memory of the loader.
 std::vector<std::string> describe(const std::vector<SourceInfo>& sources, const Config& config);
 
 }  // namespace midfill

@@ -37,7 +37,8 @@ bool Trainer::run(const std::filesystem::path& directory, RunLog& log, const Sto
   // A run that ended between a step and its evaluation does the evaluation now.
   if (state_.step > 0 && due(config_.eval.every) && !log.has_evaluation(state_.step)) evaluate(log);
   try {
-    Loader loader(*stream_, samples_per_step(config_), state_.step);
+    Loader loader(*stream_, samples_per_step(config_), state_.step, config_.data.threads,
+                  config_.data.ahead);
     while (last_enqueued() < config_.train.steps && !stop.requested()) {
       step(loader, log);
       if (stop.requested()) break;

@@ -1,8 +1,10 @@
 #include "src/train/trainer.h"
 
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "src/checkpoint/run_directory.h"
 #include "tests/train/train_fixture.h"
@@ -229,6 +231,90 @@ TEST(Train, LeavesNothingBehindWhereItCannotStart) {
   other.device = "tpu";
   EXPECT_NE(error_of([&] { train(other); }).find("device tpu"), std::string::npos);
   EXPECT_FALSE(fs::exists(fixture / "run"));
+}
+
+// A stream that takes its time.
+class SlowStream final : public SampleStream {
+ public:
+  SlowStream(const SampleStream& stream, int ms) : stream_(stream), ms_(ms) {}
+  int64_t size() const override { return stream_.size(); }
+  int n_ctx() const override { return stream_.n_ctx(); }
+  void get(int64_t index, Sample& sample) const override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(ms_));
+    stream_.get(index, sample);
+  }
+
+ private:
+  const SampleStream& stream_;
+  int ms_;
+};
+
+// 8 samples of 10 ms a step: a step lasts that long and waits for nearly all of it.
+TEST(Trainer, SaysHowLongAStepWaitedForData) {
+  const TrainFixture fixture;
+  ManualRun run(fixture, "run", {"data.valid="});
+  const SlowStream slow(run.trainer.stream(), 10);
+  Loader loader(slow, 8, 0);
+  for (int step = 0; step < 6; ++step) {
+    const StepRecord record = *run.trainer.step(loader, *run.log);
+    EXPECT_LE(record.wait_seconds, record.seconds);
+    if (step < 3) continue;  // some were prepared while the trainer was made
+    EXPECT_GT(record.seconds, 0.07);
+    EXPECT_GT(record.wait_seconds, 0.5 * record.seconds);
+  }
+  const Json last = test::metrics_of(fixture / "run").back();
+  EXPECT_GT(last["data_wait"].get<double>(), 0.5);
+  EXPECT_LE(last["data_wait"].get<double>(), 1.0);
+  EXPECT_LT(last["tokens_per_s"].get<double>(), 256 / 0.07);
+}
+
+// The threads of the loader and how far ahead they are change no number, also where it is cut off.
+TEST(Train, LoaderThreadsChangeNothing) {
+  const TrainFixture fixture;
+  train(fixture.request("a"));
+  train(fixture.request("b", {"data.threads=3", "data.ahead=5", "train.steps=12"}));
+  expect_same_run(fixture / "a", fixture / "b");
+  for (int step = 8; step <= 12; ++step)
+    fs::remove_all(fixture / "b" / fmt::format("step_{:08}", step));
+  TrainRequest resume = fixture.resume("b");
+  resume.overrides = {"data.threads=2", "data.ahead=1"};
+  train(resume);
+  expect_same_run(fixture / "a", fixture / "b");
+  EXPECT_NE(test::read_text(fixture / "b" / "log.txt").find("2 threads, 1 step ahead, 6.0 KiB"),
+            std::string::npos);
+}
+
+// The first of 96 samples that cannot be made; 96 where all can.
+int64_t first_bad_sample(const TrainFixture& fixture) {
+  const Tokenizer tokenizer = Tokenizer::load(fixture / "tokenizer.json");
+  const auto stream = open_training_stream(load_config(fixture.config_path()), tokenizer);
+  Sample sample;
+  int64_t i = 0;
+  try {
+    for (; i < 96; ++i) stream->get(i, sample);
+  } catch (const Error&) {
+  }
+  return i;
+}
+
+// An id that no tokenizer has, in a sample of some later step: the run ends there, although the
+// loader met it while earlier steps were done; those are all done, logged and saved.
+TEST(Train, BadDataEndsTheRunAtItsStep) {
+  const TrainFixture fixture;
+  const std::string intact = test::read_text(fixture / "train.bin");
+  int64_t bad = 96;
+  for (size_t at = 1000; bad < 24 || bad > 80; at += 1000) {
+    ASSERT_LT(at + 2, intact.size());
+    std::string bytes = intact;
+    bytes[at] = bytes[at + 1] = '\xff';
+    test::write_text(fixture / "train.bin", bytes);
+    bad = first_bad_sample(fixture);
+  }
+  const std::string error = error_of([&] { train(fixture.request("run", {"data.ahead=4"})); });
+  EXPECT_NE(error.find((fixture / "train.bin").string()), std::string::npos) << error;
+  const int64_t done = bad / 8;
+  EXPECT_EQ(trajectory_of(fixture / "run").back()["step"], done);
+  EXPECT_EQ(test::newest_checkpoint(fixture / "run").filename(), fmt::format("step_{:08}", done));
 }
 
 // The embedding of one token is broken: the steps that meet it are skipped and change no bit, the
