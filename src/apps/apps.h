@@ -12,7 +12,9 @@ using Run = std::function<int()>;
 
 void add_tokenizer(CLI::App& app, Run& run);
 void add_data(CLI::App& app, Run& run);
-void add_data_show(CLI::App& data, Run& run);  // add_data calls it
+void add_data_check(CLI::App& data, Run& run);  // add_data calls these three
+void add_data_merge(CLI::App& data, Run& run);
+void add_data_show(CLI::App& data, Run& run);
 void add_train(CLI::App& app, Run& run);
 void add_eval(CLI::App& app, Run& run);
 void add_score(CLI::App& app, Run& run);

@@ -1,7 +1,6 @@
 // midfill data: datasets.
 #include <fmt/format.h>
 
-#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -13,6 +12,7 @@
 #include "src/data/build.h"
 #include "src/io/json.h"
 #include "src/io/units.h"
+#include "src/train/stop_signal.h"
 
 namespace midfill {
 
@@ -29,17 +29,6 @@ struct BuildArguments {
   double save_every = 20;
   bool strict = false, json = false;
 };
-
-volatile std::sig_atomic_t interrupted = 0;
-
-// The first SIGINT or SIGTERM ends the build in order, a second one at once.
-void watch_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-}
 
 double bytes_per_token(const SplitCounts& split) {
   return split.tokens == 0 ? 0
@@ -84,7 +73,7 @@ void print_table(const BuildSummary& summary, const BuildArguments& arguments) {
 }
 
 int build(const BuildArguments& arguments) {
-  watch_signals();
+  const StopSignal signal;
   const Tokenizer tokenizer = Tokenizer::load(arguments.tokenizer);
   BuildOptions options{.inputs = arguments.inputs,
                        .include = arguments.include,
@@ -117,7 +106,7 @@ int build(const BuildArguments& arguments) {
                               total_text, short_count(at.all.documents), short_count(at.all.tokens),
                               static_cast<double>(at.bytes_now) / 1e6 / line.seconds()));
     };
-    options.stop = [] { return interrupted != 0; };
+    options.stop = [&signal] { return signal.requested(); };
     summary = build_dataset(tokenizer, options);
     seconds = line.seconds();
   }
@@ -182,9 +171,11 @@ void add_build(CLI::App& data, Run& run) {
 }  // namespace
 
 void add_data(CLI::App& app, Run& run) {
-  CLI::App* data = app.add_subcommand("data", "Build datasets, show samples");
+  CLI::App* data = app.add_subcommand("data", "Build, merge and check datasets, show samples");
   data->require_subcommand(1);
   add_build(*data, run);
+  add_data_check(*data, run);
+  add_data_merge(*data, run);
   add_data_show(*data, run);
 }
 

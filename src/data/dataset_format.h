@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -42,6 +43,10 @@ auto with_type(TokenType type, Use use) {
 
 inline int bytes_of(TokenType type) {
   return with_type(type, [](auto id) { return static_cast<int>(sizeof id); });
+}
+inline const char* name_of(TokenType type) {
+  constexpr const char* kNames[] = {"", "u8", "i8", "i16", "i32", "i64", "", "", "u16"};
+  return kNames[static_cast<size_t>(type)];
 }
 inline int64_t largest_id(TokenType type) {
   return with_type(

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <system_error>
 #include <utility>
@@ -24,9 +25,9 @@ std::filesystem::path temporary_name(const std::string& path) {
   return fmt::format("{}.tmp.{}", path, ::getpid());
 }
 
-std::string checked_prefix(std::string prefix) {
-  refuse_existing(prefix);
-  return prefix;
+void remove_files(std::initializer_list<std::filesystem::path> paths) {
+  std::error_code ignored;
+  for (const auto& path : paths) std::filesystem::remove(path, ignored);
 }
 
 }  // namespace
@@ -121,29 +122,40 @@ void refuse_existing(const std::string& prefix) {
     require(!std::filesystem::exists(path), "{}: already exists; refusing to overwrite it", path);
 }
 
-void publish_dataset(const GrowingDataset& files, const std::string& prefix) {
-  // The index comes last: a dataset without one is not there.
-  publish_file(files.bin(), bin_path(prefix));
+DatasetOutput::DatasetOutput(const std::string& prefix, TokenType type)
+    : prefix_(prefix),
+      bin_(temporary_name(bin_path(prefix))),
+      idx_(temporary_name(idx_path(prefix))) {
+  refuse_existing(prefix);
   try {
-    publish_file(files.idx(), idx_path(prefix));
+    files_.emplace(bin_, idx_, type);
   } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(bin_path(prefix), ignored);
+    remove_files({bin_, idx_});
+    throw;
+  }
+}
+
+DatasetOutput::~DatasetOutput() {
+  remove_files({bin_, idx_});
+}
+
+void DatasetOutput::commit(const std::function<void(const GrowingDataset::Put&)>& put_documents) {
+  files_->finish(put_documents);
+  // The index comes last: a dataset without one is not there.
+  publish_file(bin_, bin_path(prefix_));
+  try {
+    publish_file(idx_, idx_path(prefix_));
+  } catch (...) {
+    remove_files({bin_path(prefix_)});
     throw;
   }
 }
 
 IndexedDatasetWriter::IndexedDatasetWriter(std::string prefix, int vocab_size)
-    : prefix_(checked_prefix(std::move(prefix))),
+    : prefix_(std::move(prefix)),
       vocab_size_(vocab_size),
       type_(type_for(vocab_size)),
-      files_(temporary_name(bin_path(prefix_)), temporary_name(idx_path(prefix_)), type_) {}
-
-IndexedDatasetWriter::~IndexedDatasetWriter() {
-  std::error_code ignored;
-  std::filesystem::remove(files_.bin(), ignored);
-  std::filesystem::remove(files_.idx(), ignored);
-}
+      output_(prefix_, type_) {}
 
 void IndexedDatasetWriter::add_document(std::span<const TokenId> tokens) {
   require(tokens.size() <= static_cast<size_t>(std::numeric_limits<int32_t>::max()),
@@ -156,13 +168,8 @@ void IndexedDatasetWriter::add_document(std::span<const TokenId> tokens) {
   row_.clear();
   append_as_stored(tokens, type_, row_);
   const auto size = static_cast<int32_t>(tokens.size());
-  files_.append_tokens(row_);
-  files_.append_sizes({&size, 1});
-}
-
-void IndexedDatasetWriter::commit() {
-  files_.finish();
-  publish_dataset(files_, prefix_);
+  output_.files().append_tokens(row_);
+  output_.files().append_sizes({&size, 1});
 }
 
 }  // namespace midfill

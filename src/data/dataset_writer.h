@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -55,30 +55,43 @@ class GrowingDataset {
   GrowingFile bin_, idx_;
 };
 
-// Writes PREFIX.bin and PREFIX.idx, named NAME.tmp.PID before; both appear at commit() or not at
-// all. Refuses to replace existing files.
+// A growing dataset named NAME.tmp.PID, whose files appear as PREFIX.bin and PREFIX.idx at commit()
+// or not at all. Refuses to replace existing files.
+class DatasetOutput {
+ public:
+  DatasetOutput(const std::string& prefix, TokenType type);
+  ~DatasetOutput();
+  DatasetOutput(const DatasetOutput&) = delete;
+  DatasetOutput& operator=(const DatasetOutput&) = delete;
+
+  GrowingDataset& files() { return *files_; }
+  const GrowingDataset& files() const { return *files_; }
+  void commit(const std::function<void(const GrowingDataset::Put&)>& put_documents = nullptr);
+
+ private:
+  std::string prefix_;
+  std::filesystem::path bin_, idx_;
+  std::optional<GrowingDataset> files_;
+};
+
+// Writes a dataset a document at a time.
 class IndexedDatasetWriter {
  public:
   IndexedDatasetWriter(std::string prefix, int vocab_size);
-  ~IndexedDatasetWriter();
-  IndexedDatasetWriter(IndexedDatasetWriter&&) = delete;
 
   void add_document(std::span<const TokenId> tokens);  // one sequence, one document
-  int64_t n_tokens() const { return files_.length().tokens; }
-  int64_t n_documents() const { return files_.length().sequences; }
-  void commit();
+  int64_t n_tokens() const { return output_.files().length().tokens; }
+  int64_t n_documents() const { return output_.files().length().sequences; }
+  void commit() { output_.commit(); }
 
  private:
   std::string prefix_;
   int vocab_size_;
   TokenType type_;
-  GrowingDataset files_;
+  DatasetOutput output_;
   std::vector<std::byte> row_;  // the document being written, as stored
 };
 
 // Throws Error where a file of the dataset exists.
 void refuse_existing(const std::string& prefix);
-// Gives a finished dataset its names: both or, where that fails, none.
-void publish_dataset(const GrowingDataset& files, const std::string& prefix);
-
 }  // namespace midfill
