@@ -18,6 +18,12 @@ constexpr int32_t kMarks = 4;
 constexpr int32_t kUsualGrowth = 2;
 // Attempts to use room left over by a first fit.
 constexpr int kRefinements = 2;
+constexpr size_t kLongestCharacter = 4;  // bytes
+
+// What facts_ says of a token beside the number of places.
+constexpr uint32_t kSpecial = 1u << 31;  // stands for no text
+constexpr uint32_t kInside = 1u << 30;   // begins inside a character
+constexpr uint32_t kPlaces = kInside - 1;
 
 bool continues_character(char byte) {
   return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
@@ -44,23 +50,50 @@ struct FimTransform::Draws {
   double first, second;  // [0, 1), first <= second
 };
 
-// A segment's text, where its tokens begin in it, and where it may be cut.
+// A segment's text, as tokens.
 struct FimTransform::Text {
-  std::string bytes;
-  std::vector<int32_t> token_begin;  // one more than tokens
-  std::vector<int32_t> cuts;         // byte positions, ascending
+  std::span<const TokenId> tokens;
+  // Whether a document is known to begin with the first and to end with the last token. Elsewhere
+  // the context has cut it, perhaps inside a piece.
+  bool begins = false, ends = false;
+  // Places to cut in tokens [0, i); one more than tokens. Of the text's places the first one is its
+  // beginning where the unit counts that.
+  std::vector<int32_t> places;
+
+  int32_t size() const { return static_cast<int32_t>(tokens.size()); }
+};
+
+// A position in a text: byte `offset` of the bytes of token `token`, which has more; or the text's
+// end.
+struct FimTransform::Cut {
+  int32_t token, offset = 0;
+};
+
+// Tokens of the text, between others.
+struct FimTransform::Part {
+  std::vector<TokenId> before, after;
+  TokenRange kept;
+  int32_t size() const { return static_cast<int32_t>(before.size() + after.size()) + kept.size(); }
 };
 
 struct FimTransform::Parts {
-  std::vector<TokenId> prefix, middle, suffix;
+  Part prefix, middle, suffix;
+  // Tokens at the ends that hold parts of characters.
+  TokenRange head, tail;
   int32_t size() const {
-    return static_cast<int32_t>(prefix.size() + middle.size() + suffix.size()) + kMarks;
+    return head.size() + prefix.size() + middle.size() + suffix.size() + tail.size() + kMarks;
   }
-  int32_t kept = 0;  // tokens of the segment that the parts spell
+  int32_t length = 0;  // tokens of the text that the parts spell
+};
+
+// What a thread reuses from sample to sample.
+struct FimTransform::Workspace {
+  Text text;
+  Parts parts, longer;
 };
 
 FimTransform::FimTransform(const FimConfig& config, const Tokenizer& tokenizer)
-    : config_(config), tokenizer_(tokenizer), ids_(tokenizer.sentinels()) {
+    : config_(config), tokenizer_(tokenizer), ids_(tokenizer.sentinels()), boundaries_(tokenizer) {
   require(ids_.eod >= 0, "the tokenizer has no <|endoftext|>, which ends documents");
   require(ids_.pad >= 0 && ids_.suf >= 0 && ids_.pre >= 0 && ids_.mid >= 0,
           "the tokenizer lacks a FIM sentinel: <|SUF|> {}, <|PRE|> {}, <|MID|> {}, padding {}",
@@ -71,6 +104,20 @@ FimTransform::FimTransform(const FimConfig& config, const Tokenizer& tokenizer)
       config.psm >= 0 && config.spm1 >= 0 && config.spm2 >= 0 && (total > 0 || config.rate == 0),
       "fim.psm, fim.spm1, fim.spm2: found {}, {}, {}, expected weights of which one is above 0",
       config.psm, config.spm1, config.spm2);
+
+  facts_.resize(static_cast<size_t>(tokenizer.vocab_size()));
+  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
+    const std::string_view bytes = tokenizer.bytes_of(id);
+    const bool inside = !bytes.empty() && continues_character(bytes[0]);
+    // Where a place is: before a character, behind the end of a line, before a token that begins
+    // between characters.
+    const auto places = config.unit == FimUnit::character
+                            ? bytes.size() - std::ranges::count_if(bytes, continues_character)
+                        : config.unit == FimUnit::line ? std::ranges::count(bytes, '\n')
+                                                       : (inside || bytes.empty() ? 0 : 1);
+    facts_[static_cast<size_t>(id)] = static_cast<uint32_t>(places) | (inside ? kInside : 0) |
+                                      (tokenizer.is_special(id) ? kSpecial : 0);
+  }
 }
 
 FimTransform::Draws FimTransform::draw(const FimKey& key, uint64_t segment) const {
@@ -88,121 +135,163 @@ FimTransform::Draws FimTransform::draw(const FimKey& key, uint64_t segment) cons
   return {transform, kind, std::min(a, b), std::max(a, b)};
 }
 
-// False where the tokens are more than text.
-bool FimTransform::decode(std::span<const TokenId> tokens, Text& text) const {
-  text.bytes.clear();
-  text.token_begin.clear();
-  for (const TokenId id : tokens) {
-    text.token_begin.push_back(static_cast<int32_t>(text.bytes.size()));
-    text.bytes += tokenizer_.bytes_of(id);
-    if (tokenizer_.is_special(id)) return false;
+// Fills `places`; false where the tokens are more than text.
+bool FimTransform::measure(Text& text) const {
+  const int32_t n = text.size();
+  text.places.resize(static_cast<size_t>(n) + 1);
+  uint32_t any = 0;
+  int32_t sum = 0;
+  for (int32_t i = 0; i < n; ++i) {
+    const uint32_t facts = facts_[static_cast<size_t>(text.tokens[i])];
+    any |= facts;
+    text.places[i] = sum;
+    sum += static_cast<int32_t>(facts & kPlaces);
   }
-  text.token_begin.push_back(static_cast<int32_t>(text.bytes.size()));
-
-  text.cuts.clear();
-  const auto size = static_cast<int32_t>(text.bytes.size());
-  switch (config_.unit) {
-    case FimUnit::character:
-      for (int32_t i = 0; i < size; ++i)
-        if (!continues_character(text.bytes[i])) text.cuts.push_back(i);
-      break;
-    case FimUnit::line:
-      for (int32_t i = 1; i < size; ++i)
-        if (text.bytes[i - 1] == '\n') text.cuts.push_back(i);
-      break;
-    case FimUnit::token:  // where it is between characters, so that every part is a string
-      for (size_t i = 0; i < tokens.size(); ++i)
-        if (!continues_character(text.bytes[text.token_begin[i]]))
-          text.cuts.push_back(text.token_begin[i]);
-      break;
-  }
-  return true;
+  text.places[n] = sum;
+  return (any & kSpecial) == 0;
 }
 
-// Encodes; false where the tokens do not spell exactly `text`.
-bool FimTransform::encode_part(std::string_view text, std::vector<TokenId>& out) const {
-  out.clear();
-  tokenizer_.encode_to(text, out, {.match_special = false});
-  size_t at = 0;
-  for (const TokenId id : out) {
-    const std::string_view bytes = tokenizer_.bytes_of(id);
-    if (text.substr(at, bytes.size()) != bytes) return false;
-    at += bytes.size();
+// The place with this number, counted from token `head`.
+FimTransform::Cut FimTransform::place(const Text& text, int32_t head, int32_t index) const {
+  const auto begin = text.places.begin();
+  index += text.places[head];
+  const auto token =
+      static_cast<int32_t>(std::upper_bound(begin + head, text.places.end(), index) - begin) - 1;
+  if (config_.unit == FimUnit::token) return {token};
+  const std::string_view bytes = tokenizer_.bytes_of(text.tokens[token]);
+  const auto size = static_cast<int32_t>(bytes.size());
+  int32_t offset = 0, left = index - text.places[token];
+  if (config_.unit == FimUnit::character) {
+    while (continues_character(bytes[offset]) || left-- > 0) ++offset;
+    return {token, offset};
   }
-  return at == text.size();
+  while (bytes[offset] != '\n' || left-- > 0) ++offset;
+  return ++offset == size ? Cut{token + 1} : Cut{token, offset};
 }
 
-// Splits the first `tokens.size()` tokens of the segment.
-FimTransform::Split FimTransform::split(const Text& text, std::span<const TokenId> tokens,
-                                        const Draws& draws, Parts& parts) const {
-  const std::vector<int32_t>& begin = text.token_begin;
-  const auto n = static_cast<int32_t>(tokens.size());
-  const std::string_view bytes(text.bytes.data(), begin[n]);
-
-  // Tokens [head, tail) begin and end between characters; the others are kept as they are.
-  int32_t head = 0, tail = n;
-  while (head < n && continues_character(bytes[begin[head]])) ++head;
-  const size_t complete = incomplete_tail(bytes);
-  if (complete < bytes.size()) {
-    while (tail > head && begin[tail] > static_cast<int32_t>(complete)) --tail;
-    while (tail > head && continues_character(bytes[begin[tail]])) --tail;
+// The end of the last token before which, in tokens [head, length), all characters are whole and
+// which begins with one.
+int32_t FimTransform::end_of_whole_characters(const Text& text, int32_t head,
+                                              int32_t length) const {
+  char last[kLongestCharacter];
+  size_t n = 0;
+  for (int32_t t = length; t > 0 && n < kLongestCharacter; --t) {
+    const std::string_view bytes = tokenizer_.bytes_of(text.tokens[t - 1]);
+    if (n == 0 && !bytes.empty() && static_cast<signed char>(bytes.back()) >= 0) return length;
+    for (size_t b = bytes.size(); b > 0 && n < kLongestCharacter; --b)
+      last[kLongestCharacter - ++n] = bytes[b - 1];
   }
-  const int32_t lo = begin[head], hi = begin[tail];
-  if (lo >= hi) return Split::nothing_to_cut;
+  const size_t broken = n - incomplete_tail({last + kLongestCharacter - n, n});
+  if (broken == 0) return length;
+  int32_t tail = length;
+  for (size_t behind = 0; tail > head && behind < broken; --tail)
+    behind += tokenizer_.bytes_of(text.tokens[tail - 1]).size();
+  while (tail > head && (facts_[static_cast<size_t>(text.tokens[tail])] & kInside)) --tail;
+  return tail;
+}
 
-  // The choices are lo, every cut strictly inside, and hi.
-  const auto inside = std::upper_bound(text.cuts.begin(), text.cuts.end(), lo);
-  const auto last = std::lower_bound(inside, text.cuts.end(), hi);
-  const int64_t choices = (last - inside) + 2;
-  const auto position = [&](double fraction) {
-    const auto choice = static_cast<int64_t>(fraction * static_cast<double>(choices));
-    return choice == 0 ? lo : choice >= choices - 1 ? hi : inside[choice - 1];
+// Appends the ids of the text between two cuts; false where they do not spell it.
+bool FimTransform::encode(const Text& text, Cut from, Cut to, std::vector<TokenId>& out) const {
+  thread_local std::string bytes;
+  bytes.clear();
+  for (int32_t t = from.token; t < to.token; ++t) bytes += tokenizer_.bytes_of(text.tokens[t]);
+  if (to.offset > 0)
+    bytes += tokenizer_.bytes_of(text.tokens[to.token]).substr(0, static_cast<size_t>(to.offset));
+  const std::string_view wanted = std::string_view(bytes).substr(static_cast<size_t>(from.offset));
+  if (wanted.empty()) return true;
+  size_t next = out.size(), at = 0;
+  tokenizer_.encode_to(wanted, out, {.match_special = false});
+  for (; next < out.size(); ++next) {
+    const std::string_view spelt = tokenizer_.bytes_of(out[next]);
+    if (wanted.substr(at, spelt.size()) != spelt) return false;
+    at += spelt.size();
+  }
+  return at == wanted.size();
+}
+
+// The tokens that the text between two cuts has when it stands alone; false where they do not spell
+// it. Between the first and the last sure boundary of pieces they are those of the text.
+bool FimTransform::encode_part(const Text& text, Cut from, Cut to, Part& part) const {
+  part.before.clear();
+  part.after.clear();
+  part.kept = {};
+  const auto boundary = [&](int32_t token) {
+    if (token == 0) return text.begins;
+    if (token == text.size()) return text.ends;
+    return boundaries_.at(text.tokens, static_cast<size_t>(token));
   };
-  const int32_t first = position(draws.first), second = position(draws.second);
+  int32_t first = from.token + (from.offset > 0 ? 1 : 0), last = to.token;
+  while (first <= last && !boundary(first)) ++first;
+  if (first > last) return encode(text, from, to, part.before);
+  while (!boundary(last)) --last;
+  part.kept = {first, last};
+  return encode(text, from, {first}, part.before) && encode(text, {last}, to, part.after);
+}
 
+// Splits the first `length` tokens of the text.
+FimTransform::Split FimTransform::split(const Text& text, int32_t length, const Draws& draws,
+                                        Parts& parts) const {
+  // Tokens [head, tail) begin and end between characters; the others are kept as they are.
+  int32_t head = 0;
+  while (head < length && (facts_[static_cast<size_t>(text.tokens[head])] & kInside)) ++head;
+  const int32_t tail = end_of_whole_characters(text, head, length);
+  if (head >= tail) return Split::nothing_to_cut;
+
+  // The choices are the beginning, every place strictly inside, and the end. The units differ in
+  // whether the beginning or the end is among the places counted.
+  const Cut begin{head}, end{tail};
+  const int32_t counted = text.places[tail] - text.places[head];
+  const bool counts_begin = config_.unit != FimUnit::line;
+  const bool counts_end =
+      config_.unit == FimUnit::line && tokenizer_.bytes_of(text.tokens[tail - 1]).ends_with('\n');
+  const int32_t choices = counted - (counts_begin ? 1 : 0) - (counts_end ? 1 : 0) + 2;
+  const auto position = [&](double fraction) {
+    const auto choice = static_cast<int32_t>(fraction * choices);
+    if (choice == 0) return begin;
+    return choice >= choices - 1 ? end : place(text, head, choice - (counts_begin ? 0 : 1));
+  };
+  const Cut first = position(draws.first), second = position(draws.second);
+
+  parts.length = length;
+  parts.head = {0, head};
+  parts.tail = {tail, length};
   if (config_.unit == FimUnit::token) {
-    const auto token_at = [&](int32_t byte) {
-      return std::lower_bound(begin.begin() + head, begin.begin() + tail, byte) - begin.begin();
+    const auto keep = [](Part& part, Cut from, Cut to) {
+      part.before.clear();
+      part.after.clear();
+      part.kept = {from.token, to.token};
     };
-    const auto a = tokens.begin() + token_at(first), b = tokens.begin() + token_at(second);
-    parts.prefix.assign(tokens.begin(), a);
-    parts.middle.assign(a, b);
-    parts.suffix.assign(b, tokens.end());
-  } else {
-    if (!encode_part(bytes.substr(lo, first - lo), parts.prefix) ||
-        !encode_part(bytes.substr(first, second - first), parts.middle) ||
-        !encode_part(bytes.substr(second, hi - second), parts.suffix))
-      return Split::irreversible;
-    parts.prefix.insert(parts.prefix.begin(), tokens.begin(), tokens.begin() + head);
-    parts.suffix.insert(parts.suffix.end(), tokens.begin() + tail, tokens.end());
+    keep(parts.prefix, begin, first);
+    keep(parts.middle, first, second);
+    keep(parts.suffix, second, end);
+    return Split::done;
   }
-  parts.kept = n;
-  return Split::done;
+  const bool reversible = encode_part(text, begin, first, parts.prefix) &&
+                          encode_part(text, first, second, parts.middle) &&
+                          encode_part(text, second, end, parts.suffix);
+  return reversible ? Split::done : Split::irreversible;
 }
 
 // Splits as much of a segment's text as fits into `room` tokens with its sentinels and EOD.
-FimTransform::Split FimTransform::fit(std::span<const TokenId> tokens, int32_t room,
-                                      const Draws& draws, Parts& parts) const {
-  thread_local Text text;
-  if (!decode(tokens, text)) return Split::irreversible;
-  const auto n = static_cast<int32_t>(tokens.size());
-
+FimTransform::Split FimTransform::fit(Text& text, int32_t room, const Draws& draws,
+                                      Workspace& work) const {
+  if (!measure(text)) return Split::irreversible;
+  const int32_t n = text.size();
+  Parts& parts = work.parts;
   int32_t length = n + kMarks <= room ? n : std::min(n, room - kMarks - kUsualGrowth);
   while (true) {
     if (length <= 0) return Split::nothing_to_cut;
-    const Split result = split(text, tokens.first(length), draws, parts);
+    const Split result = split(text, length, draws, parts);
     if (result != Split::done) return result;
     if (parts.size() <= room) break;
     length -= parts.size() - room;
   }
 
   // Room left over while text was dropped: take back as many tokens, if that fits.
-  thread_local Parts longer;
-  for (int i = 0; i < kRefinements && parts.kept < n && parts.size() < room; ++i) {
-    length = std::min(n, parts.kept + room - parts.size());
-    if (split(text, tokens.first(length), draws, longer) != Split::done || longer.size() > room)
-      break;
-    std::swap(parts, longer);
+  for (int i = 0; i < kRefinements && parts.length < n && parts.size() < room; ++i) {
+    length = std::min(n, parts.length + room - parts.size());
+    if (split(text, length, draws, work.longer) != Split::done || work.longer.size() > room) break;
+    std::swap(parts, work.longer);
   }
   return Split::done;
 }
@@ -221,12 +310,20 @@ void FimTransform::append_plain(std::span<const TokenId> tokens, bool ends, Samp
                              .suffix = {text_end, text_end}});
 }
 
-void FimTransform::append_parts(const Parts& parts, SegmentKind kind, Sample& sample) const {
+void FimTransform::append_parts(const Text& text, const Parts& parts, SegmentKind kind,
+                                Sample& sample) const {
   std::vector<TokenId>& out = sample.tokens;
   const auto here = [&out] { return static_cast<int32_t>(out.size()); };
-  const auto append = [&](const std::vector<TokenId>& part) {
+  const auto keep = [&](TokenRange range) {
+    out.insert(out.end(), text.tokens.begin() + range.begin, text.tokens.begin() + range.end);
+  };
+  const auto append = [&](const Part& part) {
     const int32_t begin = here();
-    out.insert(out.end(), part.begin(), part.end());
+    if (&part == &parts.prefix) keep(parts.head);
+    out.insert(out.end(), part.before.begin(), part.before.end());
+    keep(part.kept);
+    out.insert(out.end(), part.after.begin(), part.after.end());
+    if (&part == &parts.suffix) keep(parts.tail);
     return TokenRange{begin, here()};
   };
   Segment segment{.kind = kind, .range = {here(), 0}, .prefix = {}, .middle = {}, .suffix = {}};
@@ -262,8 +359,10 @@ void FimTransform::append_parts(const Parts& parts, SegmentKind kind, Sample& sa
 }
 
 void FimTransform::apply(std::span<const TokenId> tokens, const FimKey& key, Sample& sample) const {
-  thread_local Parts parts;
+  thread_local Workspace work;
   const auto size = static_cast<int32_t>(tokens.size());
+  for (const TokenId id : tokens)
+    if (id < 0 || id >= tokenizer_.vocab_size()) static_cast<void>(tokenizer_.bytes_of(id));
   sample.tokens.clear();
   sample.segments.clear();
   sample.dropped = sample.padded = sample.reverted = 0;
@@ -272,23 +371,25 @@ void FimTransform::apply(std::span<const TokenId> tokens, const FimKey& key, Sam
   for (uint64_t index = 0; begin < size; ++index) {
     const auto rest = tokens.subspan(begin);
     const auto eod = std::find(rest.begin(), rest.end(), ids_.eod);
-    const bool ends = eod != rest.end();
-    const auto text = rest.first(eod - rest.begin());
+    Text& text = work.text;
+    text.tokens = rest.first(eod - rest.begin());
+    text.begins = begin > 0;
+    text.ends = eod != rest.end();
     const int32_t room = size - static_cast<int32_t>(sample.tokens.size());
 
     const Draws draws = draw(key, index);
     Split result = Split::nothing_to_cut;
-    if (draws.transform && !text.empty()) result = fit(text, room, draws, parts);
+    if (draws.transform && text.size() > 0) result = fit(text, room, draws, work);
     if (result == Split::irreversible) ++sample.reverted;
 
-    const int32_t whole = static_cast<int32_t>(text.size()) + (ends ? 1 : 0);
+    const int32_t whole = text.size() + (text.ends ? 1 : 0);
     if (result == Split::done) {
-      append_parts(parts, draws.kind, sample);
-      sample.dropped = static_cast<int32_t>(text.size()) - parts.kept;
+      append_parts(text, work.parts, draws.kind, sample);
+      sample.dropped = text.size() - work.parts.length;
     } else {
       // Where growth before it took its room, the sample ends inside this segment.
       const int32_t kept = std::min(whole, room);
-      append_plain(rest.first(kept), ends && kept == whole, sample);
+      append_plain(rest.first(kept), text.ends && kept == whole, sample);
       sample.dropped = whole - kept;
     }
     begin += whole;
@@ -300,11 +401,10 @@ void FimTransform::apply(std::span<const TokenId> tokens, const FimKey& key, Sam
 
   // Padding is never trained on, neither ours nor what the data brings along. Where it shares the
   // EOD's id, only ours can be told apart.
-  sample.weights.assign(size, 1.0f);
+  sample.weights.resize(size);
+  const TokenId ignored = ids_.pad == ids_.eod ? -1 : ids_.pad;
+  for (int32_t i = 0; i < size; ++i) sample.weights[i] = sample.tokens[i] == ignored ? 0.0f : 1.0f;
   std::fill(sample.weights.end() - sample.padded, sample.weights.end(), 0.0f);
-  if (ids_.pad != ids_.eod)
-    for (int32_t i = 0; i < size; ++i)
-      if (sample.tokens[i] == ids_.pad) sample.weights[i] = 0.0f;
 }
 
 }  // namespace midfill

@@ -8,10 +8,12 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kernels/common/rng.h"
 #include "src/config/config.h"
 #include "src/data/sample.h"
+#include "src/tokenizer/piece_boundaries.h"
 #include "src/tokenizer/tokenizer.h"
 
 namespace midfill {
@@ -35,29 +37,38 @@ class FimTransform {
   // .reverted; .index is left alone. As many tokens come out as go in. Every segment of `tokens` is
   // transformed with probability `rate`. What the growth pushes out is dropped at the end, before
   // the cuts are drawn: the three parts, their sentinels and the EOD after the middle are always
-  // complete, and prefix + middle + suffix spell the segment byte for byte. Same key, same cuts,
-  // whatever the mode. Safe to call from several threads. Throws Error for an id that the tokenizer
-  // does not have.
+  // complete, and prefix + middle + suffix spell the segment byte for byte. Each part has the
+  // tokens that its text alone is encoded to; only the pieces that a cut touches are encoded, the
+  // others keep their tokens. Same key, same cuts, whatever the mode. Safe to call from several
+  // threads; allocates nothing once `sample` and the thread have seen samples of this size. Throws
+  // Error for an id that the tokenizer does not have.
   void apply(std::span<const TokenId> tokens, const FimKey& key, Sample& sample) const;
 
  private:
   struct Draws;
   struct Text;
+  struct Cut;
+  struct Part;
   struct Parts;
+  struct Workspace;
+  enum class Split { done, nothing_to_cut, irreversible };
 
   Draws draw(const FimKey& key, uint64_t segment) const;
-  bool decode(std::span<const TokenId> tokens, Text& text) const;
-  enum class Split { done, nothing_to_cut, irreversible };
-  Split split(const Text& text, std::span<const TokenId> tokens, const Draws& draws,
-              Parts& parts) const;
-  bool encode_part(std::string_view text, std::vector<TokenId>& out) const;
-  Split fit(std::span<const TokenId> tokens, int32_t room, const Draws& draws, Parts& parts) const;
+  bool measure(Text& text) const;
+  Cut place(const Text& text, int32_t head, int32_t index) const;
+  int32_t end_of_whole_characters(const Text& text, int32_t head, int32_t length) const;
+  bool encode(const Text& text, Cut from, Cut to, std::vector<TokenId>& out) const;
+  bool encode_part(const Text& text, Cut from, Cut to, Part& part) const;
+  Split split(const Text& text, int32_t length, const Draws& draws, Parts& parts) const;
+  Split fit(Text& text, int32_t room, const Draws& draws, Workspace& work) const;
   void append_plain(std::span<const TokenId> tokens, bool ends, Sample& sample) const;
-  void append_parts(const Parts& parts, SegmentKind kind, Sample& sample) const;
+  void append_parts(const Text& text, const Parts& parts, SegmentKind kind, Sample& sample) const;
 
   FimConfig config_;
   const Tokenizer& tokenizer_;
   Sentinels ids_;
+  PieceBoundaries boundaries_;
+  std::vector<uint32_t> facts_;  // by id: places to cut, and flags
 };
 
 }  // namespace midfill

@@ -50,6 +50,12 @@ class PreTokenizer {
  public:
   explicit PreTokenizer(std::vector<PreTokenizerStep> steps) : steps_(std::move(steps)) {}
 
+  // Nothing but the GPT-2 pattern.
+  bool is_plain_gpt2() const {
+    return steps_.size() == 1 && steps_[0].kind == PreTokenizerStep::Kind::byte_level &&
+           steps_[0].use_regex && !steps_[0].add_prefix_space;
+  }
+
   // Calls `piece(std::string_view)` for each piece of well-formed `text`. A piece is valid only
   // during the call.
   template <typename Piece>
@@ -67,10 +73,6 @@ class PreTokenizer {
   }
 
  private:
-  bool is_plain_gpt2() const {
-    return steps_.size() == 1 && steps_[0].kind == PreTokenizerStep::Kind::byte_level &&
-           steps_[0].use_regex && !steps_[0].add_prefix_space;
-  }
   void split_from(size_t step, std::string_view text,
                   const std::function<void(std::string_view)>& piece) const;
 

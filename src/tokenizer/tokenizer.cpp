@@ -212,6 +212,16 @@ bool Tokenizer::is_special(TokenId id) const {
   return id >= 0 && id < vocab_size() && impl_->special[static_cast<size_t>(id)];
 }
 
+bool Tokenizer::has_local_pieces() const {
+  const auto is_local = [](const AddedToken& token) {
+    const auto is_space = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
+    if (token.special) return std::ranges::none_of(token.content, is_space);
+    return std::ranges::all_of(token.content, is_space) && !token.single_word && !token.lstrip &&
+           !token.rstrip;
+  };
+  return impl_->pre_tokenizer->is_plain_gpt2() && std::ranges::all_of(impl_->file.added, is_local);
+}
+
 std::string Tokenizer::to_json() const {
   return impl_->json;
 }

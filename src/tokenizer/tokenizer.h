@@ -58,6 +58,9 @@ class Tokenizer {
   std::string_view bytes_of(TokenId id) const;
   // True for special tokens and sentinels, which stand for no text.
   bool is_special(TokenId id) const;
+  // True where the pieces of a text can be found from any place in it (PieceBoundaries): the GPT-2
+  // pattern, and added tokens that are runs of white space or, being special, hold none.
+  bool has_local_pieces() const;
 
   // The tokenizer.json that Hugging Face loads to the same ids, sentinels included.
   std::string to_json() const;
