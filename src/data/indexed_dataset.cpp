@@ -35,11 +35,27 @@ void for_each(const InputFile& file, uint64_t offset, int64_t n, Use use) {
   }
 }
 
+// Stored ids to ids; false where one is out of range. Without a branch in the loop, so that it
+// becomes vector code.
+template <typename T>
+bool widen(const std::byte* from, int64_t max_id, std::span<TokenId> out) {
+  using Wide = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
+  const Wide limit = static_cast<Wide>(max_id);
+  bool outside = false;
+  for (size_t i = 0; i < out.size(); ++i) {
+    T id;
+    std::memcpy(&id, from + i * sizeof id, sizeof id);
+    outside |= static_cast<Wide>(id) > limit;  // one below 0 too
+    out[i] = static_cast<TokenId>(id);
+  }
+  return !outside;
+}
+
 }  // namespace
 
 IndexedDataset IndexedDataset::open(const std::string& prefix, int vocab_size) {
   const InputFile index(idx_path(prefix));
-  IndexedDataset dataset(prefix, InputFile(bin_path(prefix)));
+  IndexedDataset dataset(prefix, MappedFile(bin_path(prefix)));
   dataset.max_id_ = vocab_size > 0 ? vocab_size - 1 : std::numeric_limits<TokenId>::max();
   dataset.read_index(index, vocab_size);
   return dataset;
@@ -100,8 +116,9 @@ void IndexedDataset::read_index(const InputFile& index, int vocab_size) {
             "{}: sequence {} starts at byte {} of the .bin file, expected {}: the sizes before it",
             path, i, pointer, starts_[i] * token_bytes);
   });
-  require(bin_.size() == static_cast<uint64_t>(starts_[n]) * static_cast<uint64_t>(token_bytes),
-          "{}: {} bytes, expected {}: {} tokens of {} as {} says", bin_.path(), bin_.size(),
+  const uint64_t bin_size = bin_.bytes().size();
+  require(bin_size == static_cast<uint64_t>(starts_[n]) * static_cast<uint64_t>(token_bytes),
+          "{}: {} bytes, expected {}: {} tokens of {} as {} says", bin_.path().string(), bin_size,
           starts_[n] * token_bytes, starts_[n], token_bytes, path);
 
   bool one_each = true;  // each document a sequence: the usual case, which needs no table
@@ -135,22 +152,27 @@ int64_t IndexedDataset::document(int64_t d) const {
 void IndexedDataset::read(int64_t begin, std::span<TokenId> out) const {
   const int64_t n = static_cast<int64_t>(out.size());
   require(begin >= 0 && begin <= n_tokens() && n <= n_tokens() - begin,
-          "{}: tokens {} to {} wanted, has {}", bin_.path(), begin, begin + n, n_tokens());
+          "{}: tokens {} to {} wanted, has {}", bin_.path().string(), begin, begin + n, n_tokens());
   std::array<std::byte, kChunkBytes> chunk;
   const int64_t token_bytes = bytes_of(type_);
   const int64_t per_chunk = static_cast<int64_t>(kChunkBytes) / token_bytes;
   for (int64_t at = 0; at < n; at += per_chunk) {
-    const int64_t count = std::min(per_chunk, n - at);
+    const auto part = out.subspan(at, std::min(per_chunk, n - at));
     bin_.read(static_cast<uint64_t>((begin + at) * token_bytes),
-              std::span(chunk).first(static_cast<size_t>(count * token_bytes)));
+              std::span(chunk).first(part.size() * static_cast<size_t>(token_bytes)));
     with_type(type_, [&]<typename T>(T) {
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t id = load_as<T>(chunk.data() + i * token_bytes);
-        require(id >= 0 && id <= max_id_, "{}: token {} is {}, expected an id from 0 to {}",
-                bin_.path(), begin + at + i, id, max_id_);
-        out[at + i] = static_cast<TokenId>(id);
-      }
+      if (!widen<T>(chunk.data(), max_id_, part)) report<T>(chunk.data(), begin + at, part.size());
     });
+  }
+}
+
+// Throws for the first id out of range.
+template <typename T>
+void IndexedDataset::report(const std::byte* from, int64_t first, size_t n) const {
+  for (size_t i = 0; i < n; ++i) {
+    const int64_t id = load_as<T>(from + i * sizeof(T));
+    require(id >= 0 && id <= max_id_, "{}: token {} is {}, expected an id from 0 to {}",
+            bin_.path().string(), first + static_cast<int64_t>(i), id, max_id_);
   }
 }
 

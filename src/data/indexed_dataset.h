@@ -8,13 +8,14 @@
 
 #include "src/data/dataset_format.h"
 #include "src/data/input_file.h"
+#include "src/io/file.h"
 #include "src/tokenizer/tokenizer.h"
 
 namespace midfill {
 
-// Reads. Everything the index claims is checked against the files when they are opened; tokens are
-// read from the file, not mapped, so that a file cut while in use is an Error. Memory: 8 bytes a
-// sequence, and 8 a document where documents are not single sequences.
+// Reads. Everything the index claims is checked against the files when they are opened; the tokens
+// are mapped into memory. Memory: 8 bytes a sequence, and 8 a document where documents are not
+// single sequences.
 class IndexedDataset {
  public:
   // Throws Error (file, offset, found, expected). `vocab_size` > 0: ids are checked against it when
@@ -33,18 +34,20 @@ class IndexedDataset {
 
   // Tokens [begin, begin + out.size()) of the sequences laid end to end in file order. Safe to call
   // from several threads; allocates nothing. Throws Error for a range outside the dataset, an id
-  // out of range, a file that changed.
+  // out of range, a file that is cut while in use, a disk that fails.
   void read(int64_t begin, std::span<TokenId> out) const;
   // Position of the first token of sequence i in that order; i = n_sequences() gives n_tokens().
   int64_t sequence_begin(int64_t i) const { return starts_[i]; }
 
  private:
-  IndexedDataset(std::string prefix, InputFile bin)
+  IndexedDataset(std::string prefix, MappedFile bin)
       : prefix_(std::move(prefix)), bin_(std::move(bin)) {}
   void read_index(const InputFile& index, int vocab_size);
+  template <typename T>
+  void report(const std::byte* from, int64_t first, size_t n) const;
 
   std::string prefix_;
-  InputFile bin_;
+  MappedFile bin_;
   TokenType type_{};
   int64_t max_id_ = 0;
   std::vector<int64_t> starts_;     // tokens before each sequence; n_sequences + 1

@@ -1,5 +1,7 @@
 #include "src/data/packed_tokens.h"
 
+#include <algorithm>
+
 #include "kernels/common/check.h"
 
 namespace midfill {
@@ -15,11 +17,15 @@ PackedTokens::PackedTokens(std::shared_ptr<const IndexedDataset> dataset, int n_
 void PackedTokens::read(int64_t begin, int64_t count, std::vector<TokenId>& out) const {
   out.resize(count);
   dataset_->read(begin, out);
-  for (int64_t i = 0; i < count; ++i)
-    require(
-        out[i] >= 0 && out[i] < vocab_size_,
-        "{}.bin: token {} is id {}, the tokenizer has ids below {}: made with another tokenizer?",
-        dataset_->prefix(), begin + i, out[i], vocab_size_);
+  const auto is_outside = [limit = static_cast<uint32_t>(vocab_size_)](TokenId id) {
+    return static_cast<uint32_t>(id) >= limit;  // one below 0 too
+  };
+  bool outside = false;
+  for (const TokenId id : out) outside |= is_outside(id);
+  if (!outside) return;
+  const auto i = std::ranges::find_if(out, is_outside) - out.begin();
+  fail("{}.bin: token {} is id {}, the tokenizer has ids below {}: made with another tokenizer?",
+       dataset_->prefix(), begin + i, out[i], vocab_size_);
 }
 
 }  // namespace midfill

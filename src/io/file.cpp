@@ -7,8 +7,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "kernels/common/check.h"
+#include "src/io/guarded_copy.h"
 
 namespace midfill {
 
@@ -130,10 +132,12 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
     data_ = nullptr;
     fail_errno(path, "map");
   }
+  fd_ = std::exchange(file.fd, -1);
 }
 
 MappedFile::~MappedFile() {
   if (data_) ::munmap(data_, size_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept {
@@ -142,9 +146,23 @@ MappedFile::MappedFile(MappedFile&& other) noexcept {
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
+}
+
+void MappedFile::read(uint64_t offset, std::span<std::byte> out) const {
+  if (out.empty()) return;
+  const bool copied = copy_from_map(out.data(), bytes().data() + offset, out.size());
+  // A cut within the last page raises no signal: the page reads as zeros there.
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0) fail_errno(path_, "stat");
+  require(static_cast<uint64_t>(status.st_size) >= size_,
+          "{}: ends at byte {}, expected {} bytes; was it cut while in use?", path_.string(),
+          status.st_size, size_);
+  require(copied, "{}: cannot read bytes {} to {}: the disk fails", path_.string(), offset,
+          offset + out.size());
 }
 
 void fsync_directory(const std::filesystem::path& path) {

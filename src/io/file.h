@@ -51,11 +51,16 @@ class MappedFile {
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
 
+  // All of it. Reading them while the file is cut, or its disk fails, ends the process by a signal.
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+  // Copies bytes [offset, offset + out.size()), which lie within the map. Throws Error where the
+  // file has been cut or its disk fails. Safe to call from several threads.
+  void read(uint64_t offset, std::span<std::byte> out) const;
   const std::filesystem::path& path() const { return path_; }
 
  private:
   std::filesystem::path path_;
+  int fd_ = -1;
   void* data_ = nullptr;
   size_t size_ = 0;
 };

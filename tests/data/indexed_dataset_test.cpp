@@ -1,8 +1,10 @@
 #include "src/data/indexed_dataset.h"
 
 #include <cstring>
+#include <thread>
 
 #include "kernels/common/rng.h"
+#include "src/data/dataset_writer.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
@@ -199,10 +201,34 @@ TEST_F(Dataset, RefusesARangeOutside) {
 
 TEST_F(Dataset, AFileCutWhileInUseIsAnError) {
   const auto data = IndexedDataset::open(write({}));
-  std::filesystem::resize_file(dir_ / "d.bin", 4);
   std::vector<TokenId> ids(2);
-  data.read(0, ids);
-  EXPECT_SAYS(error_of([&] { data.read(1, ids); }), "d.bin: ends at byte 4, expected 10 bytes");
+  data.read(3, ids);
+  // Within its last page, where the map reads as zeros without any signal.
+  std::filesystem::resize_file(dir_ / "d.bin", 4);
+  for (const int64_t begin : {0, 3})
+    EXPECT_SAYS(error_of([&] { data.read(begin, ids); }),
+                "d.bin: ends at byte 4, expected 10 bytes; was it cut while in use?");
+}
+
+TEST_F(Dataset, PagesCutWhileInUseAreAnErrorInEveryThread) {
+  const std::string prefix = (dir_ / "long").string();
+  IndexedDatasetWriter writer(prefix, 300);
+  writer.add_document(std::vector<TokenId>(100000, 7));
+  writer.commit();
+  const auto data = IndexedDataset::open(prefix);
+  std::filesystem::resize_file(bin_path(prefix), 4096);
+  std::vector<std::string> errors(4);
+  std::vector<std::thread> threads;
+  for (std::string& error : errors)
+    threads.emplace_back([&] {
+      std::vector<TokenId> ids(2049);
+      for (int64_t begin = 50000; begin < 90000; begin += 1000)
+        error = error_of([&] { data.read(begin, ids); });
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& error : errors)
+    EXPECT_SAYS(error,
+                "long.bin: ends at byte 4096, expected 200000 bytes; was it cut while in use?");
 }
 
 }  // namespace
