@@ -74,11 +74,15 @@ void DocumentFim::get(uint64_t seed, uint64_t epoch, int64_t k, Sample& sample) 
   for (int64_t at = begin; at < end;) {
     const Group span = group_at(at);
     packed_->read(span.begin, span.end - span.begin, tokens);
-    transform_.apply(
-        tokens, {seed, Purpose::kDocumentFim, epoch, static_cast<uint64_t>(span.begin)}, group);
-
     const int64_t until = std::min(end, span.end);
     const auto from = at - span.begin, to = until - span.begin;
+    const FimKey key{seed, Purpose::kDocumentFim, epoch, static_cast<uint64_t>(span.begin)};
+    // What is dropped, and padding, are known at the group's end.
+    if (until == span.end) {
+      transform_.apply(tokens, key, group);
+    } else {
+      transform_.apply(tokens, key, group, static_cast<int32_t>(to));
+    }
     sample.tokens.insert(sample.tokens.end(), group.tokens.begin() + from,
                          group.tokens.begin() + to);
     sample.weights.insert(sample.weights.end(), group.weights.begin() + from,

@@ -19,6 +19,7 @@ constexpr int32_t kUsualGrowth = 2;
 // Attempts to use room left over by a first fit.
 constexpr int kRefinements = 2;
 constexpr size_t kLongestCharacter = 4;  // bytes
+constexpr int32_t kBlock = 64;           // tokens whose places are counted together
 
 // What facts_ says of a token beside the number of places.
 constexpr uint32_t kSpecial = 1u << 31;  // stands for no text
@@ -27,6 +28,18 @@ constexpr uint32_t kPlaces = kInside - 1;
 
 bool continues_character(char byte) {
   return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
+
+// The position of the first `wanted`, or the size. In blocks, so that it becomes vector code.
+size_t find(std::span<const TokenId> tokens, TokenId wanted) {
+  size_t at = 0;
+  for (; at + kBlock <= tokens.size(); at += kBlock) {
+    int found = 0;
+    for (const TokenId id : tokens.subspan(at, kBlock)) found += id == wanted;
+    if (found > 0) break;
+  }
+  while (at < tokens.size() && tokens[at] != wanted) ++at;
+  return at;
 }
 
 // Where the character that `text` breaks off in begins; text.size() if it ends with a whole one.
@@ -56,8 +69,7 @@ struct FimTransform::Text {
   // Whether a document is known to begin with the first and to end with the last token. Elsewhere
   // the context has cut it, perhaps inside a piece.
   bool begins = false, ends = false;
-  // Places to cut in tokens [0, i); one more than tokens. Of the text's places the first one is its
-  // beginning where the unit counts that.
+  // Places to cut before token i * kBlock.
   std::vector<int32_t> places;
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
@@ -135,38 +147,49 @@ FimTransform::Draws FimTransform::draw(const FimKey& key, uint64_t segment) cons
   return {transform, kind, std::min(a, b), std::max(a, b)};
 }
 
+int32_t FimTransform::places_in(TokenId token) const {
+  return static_cast<int32_t>(facts_[static_cast<size_t>(token)] & kPlaces);
+}
+
 // Fills `places`; false where the tokens are more than text.
 bool FimTransform::measure(Text& text) const {
-  const int32_t n = text.size();
-  text.places.resize(static_cast<size_t>(n) + 1);
-  uint32_t any = 0;
-  int32_t sum = 0;
-  for (int32_t i = 0; i < n; ++i) {
-    const uint32_t facts = facts_[static_cast<size_t>(text.tokens[i])];
-    any |= facts;
-    text.places[i] = sum;
-    sum += static_cast<int32_t>(facts & kPlaces);
+  const int32_t n = text.size(), blocks = n / kBlock + 1;
+  text.places.resize(static_cast<size_t>(blocks));
+  uint32_t any = 0, sum = 0;
+  for (int32_t block = 0; block < blocks; ++block) {
+    text.places[block] = static_cast<int32_t>(sum);
+    const int32_t end = std::min(n, (block + 1) * kBlock);
+    for (int32_t i = block * kBlock; i < end; ++i) {
+      const uint32_t facts = facts_[static_cast<size_t>(text.tokens[i])];
+      any |= facts;
+      sum += facts & kPlaces;
+    }
   }
-  text.places[n] = sum;
   return (any & kSpecial) == 0;
 }
 
-// The place with this number, counted from token `head`.
-FimTransform::Cut FimTransform::place(const Text& text, int32_t head, int32_t index) const {
-  const auto begin = text.places.begin();
-  index += text.places[head];
-  const auto token =
-      static_cast<int32_t>(std::upper_bound(begin + head, text.places.end(), index) - begin) - 1;
+// Places to cut in tokens [0, token).
+int32_t FimTransform::places_before(const Text& text, int32_t token) const {
+  int32_t places = text.places[token / kBlock];
+  for (int32_t i = token / kBlock * kBlock; i < token; ++i) places += places_in(text.tokens[i]);
+  return places;
+}
+
+// The place with this number in the text.
+FimTransform::Cut FimTransform::place(const Text& text, int32_t number) const {
+  const auto block = std::ranges::upper_bound(text.places, number) - text.places.begin() - 1;
+  auto token = static_cast<int32_t>(block) * kBlock;
+  int32_t left = number - text.places[block];
+  while (left >= places_in(text.tokens[token])) left -= places_in(text.tokens[token++]);
   if (config_.unit == FimUnit::token) return {token};
   const std::string_view bytes = tokenizer_.bytes_of(text.tokens[token]);
-  const auto size = static_cast<int32_t>(bytes.size());
-  int32_t offset = 0, left = index - text.places[token];
+  int32_t offset = 0;
   if (config_.unit == FimUnit::character) {
     while (continues_character(bytes[offset]) || left-- > 0) ++offset;
     return {token, offset};
   }
   while (bytes[offset] != '\n' || left-- > 0) ++offset;
-  return ++offset == size ? Cut{token + 1} : Cut{token, offset};
+  return ++offset == static_cast<int32_t>(bytes.size()) ? Cut{token + 1} : Cut{token, offset};
 }
 
 // The end of the last token before which, in tokens [head, length), all characters are whole and
@@ -240,7 +263,7 @@ FimTransform::Split FimTransform::split(const Text& text, int32_t length, const 
   // The choices are the beginning, every place strictly inside, and the end. The units differ in
   // whether the beginning or the end is among the places counted.
   const Cut begin{head}, end{tail};
-  const int32_t counted = text.places[tail] - text.places[head];
+  const int32_t before = places_before(text, head), counted = places_before(text, tail) - before;
   const bool counts_begin = config_.unit != FimUnit::line;
   const bool counts_end =
       config_.unit == FimUnit::line && tokenizer_.bytes_of(text.tokens[tail - 1]).ends_with('\n');
@@ -248,7 +271,7 @@ FimTransform::Split FimTransform::split(const Text& text, int32_t length, const 
   const auto position = [&](double fraction) {
     const auto choice = static_cast<int32_t>(fraction * choices);
     if (choice == 0) return begin;
-    return choice >= choices - 1 ? end : place(text, head, choice - (counts_begin ? 0 : 1));
+    return choice >= choices - 1 ? end : place(text, before + choice - (counts_begin ? 0 : 1));
   };
   const Cut first = position(draws.first), second = position(draws.second);
 
@@ -358,23 +381,26 @@ void FimTransform::append_parts(const Text& text, const Parts& parts, SegmentKin
   sample.segments.push_back(segment);
 }
 
-void FimTransform::apply(std::span<const TokenId> tokens, const FimKey& key, Sample& sample) const {
+void FimTransform::apply(std::span<const TokenId> tokens, const FimKey& key, Sample& sample,
+                         int32_t enough) const {
   thread_local Workspace work;
   const auto size = static_cast<int32_t>(tokens.size());
-  for (const TokenId id : tokens)
-    if (id < 0 || id >= tokenizer_.vocab_size()) static_cast<void>(tokenizer_.bytes_of(id));
+  uint32_t largest = 0;  // one below 0 counts as large
+  for (const TokenId id : tokens) largest = std::max(largest, static_cast<uint32_t>(id));
+  if (largest >= facts_.size())
+    static_cast<void>(tokenizer_.bytes_of(static_cast<TokenId>(largest)));
   sample.tokens.clear();
   sample.segments.clear();
   sample.dropped = sample.padded = sample.reverted = 0;
 
   int32_t begin = 0;
-  for (uint64_t index = 0; begin < size; ++index) {
+  const auto wants_more = [&] { return static_cast<int64_t>(sample.tokens.size()) < enough; };
+  for (uint64_t index = 0; begin < size && wants_more(); ++index) {
     const auto rest = tokens.subspan(begin);
-    const auto eod = std::find(rest.begin(), rest.end(), ids_.eod);
     Text& text = work.text;
-    text.tokens = rest.first(eod - rest.begin());
+    text.tokens = rest.first(find(rest, ids_.eod));
     text.begins = begin > 0;
-    text.ends = eod != rest.end();
+    text.ends = text.tokens.size() < rest.size();
     const int32_t room = size - static_cast<int32_t>(sample.tokens.size());
 
     const Draws draws = draw(key, index);
@@ -395,15 +421,20 @@ void FimTransform::apply(std::span<const TokenId> tokens, const FimKey& key, Sam
     begin += whole;
     if (sample.dropped > 0) break;
   }
-  sample.dropped += size - begin;
-  sample.padded = size - static_cast<int32_t>(sample.tokens.size());
-  sample.tokens.resize(size, ids_.pad);
+  const auto done = static_cast<int32_t>(sample.tokens.size());
+  const bool complete = begin >= size || sample.dropped > 0;
+  if (complete) {
+    sample.dropped += size - begin;
+    sample.padded = size - done;
+    sample.tokens.resize(size, ids_.pad);
+  }
 
   // Padding is never trained on, neither ours nor what the data brings along. Where it shares the
   // EOD's id, only ours can be told apart.
-  sample.weights.resize(size);
+  sample.weights.resize(sample.tokens.size());
   const TokenId ignored = ids_.pad == ids_.eod ? -1 : ids_.pad;
-  for (int32_t i = 0; i < size; ++i) sample.weights[i] = sample.tokens[i] == ignored ? 0.0f : 1.0f;
+  std::ranges::transform(sample.tokens, sample.weights.begin(),
+                         [ignored](TokenId id) { return id == ignored ? 0.0f : 1.0f; });
   std::fill(sample.weights.end() - sample.padded, sample.weights.end(), 0.0f);
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -42,7 +43,10 @@ class FimTransform {
   // others keep their tokens. Same key, same cuts, whatever the mode. Safe to call from several
   // threads; allocates nothing once `sample` and the thread have seen samples of this size. Throws
   // Error for an id that the tokenizer does not have.
-  void apply(std::span<const TokenId> tokens, const FimKey& key, Sample& sample) const;
+  // With `enough`, no segment is begun once so many tokens are out; then fewer come out than go in,
+  // and what is pushed out at the end is not known.
+  void apply(std::span<const TokenId> tokens, const FimKey& key, Sample& sample,
+             int32_t enough = std::numeric_limits<int32_t>::max()) const;
 
  private:
   struct Draws;
@@ -55,7 +59,9 @@ class FimTransform {
 
   Draws draw(const FimKey& key, uint64_t segment) const;
   bool measure(Text& text) const;
-  Cut place(const Text& text, int32_t head, int32_t index) const;
+  int32_t places_in(TokenId token) const;
+  int32_t places_before(const Text& text, int32_t token) const;
+  Cut place(const Text& text, int32_t number) const;
   int32_t end_of_whole_characters(const Text& text, int32_t head, int32_t length) const;
   bool encode(const Text& text, Cut from, Cut to, std::vector<TokenId>& out) const;
   bool encode_part(const Text& text, Cut from, Cut to, Part& part) const;

@@ -40,15 +40,14 @@ void for_each(const InputFile& file, uint64_t offset, int64_t n, Use use) {
 template <typename T>
 bool widen(const std::byte* from, int64_t max_id, std::span<TokenId> out) {
   using Wide = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
-  const Wide limit = static_cast<Wide>(max_id);
-  bool outside = false;
+  Wide largest = 0;  // one below 0 counts as large
   for (size_t i = 0; i < out.size(); ++i) {
     T id;
     std::memcpy(&id, from + i * sizeof id, sizeof id);
-    outside |= static_cast<Wide>(id) > limit;  // one below 0 too
+    largest = std::max(largest, static_cast<Wide>(id));
     out[i] = static_cast<TokenId>(id);
   }
-  return !outside;
+  return largest <= static_cast<Wide>(max_id);
 }
 
 }  // namespace

@@ -27,6 +27,8 @@ class IndexedDataset {
   int64_t n_tokens() const { return starts_.back(); }
   const std::string& prefix() const { return prefix_; }
   TokenType token_type() const { return type_; }
+  // No id that is read is above it.
+  int64_t max_id() const { return max_id_; }
 
   int64_t sequence_size(int64_t i) const { return starts_[i + 1] - starts_[i]; }
   // Sequences [document(d), document(d + 1)) make up document d; 0 <= d <= n_documents().

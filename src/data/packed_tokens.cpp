@@ -17,6 +17,7 @@ PackedTokens::PackedTokens(std::shared_ptr<const IndexedDataset> dataset, int n_
 void PackedTokens::read(int64_t begin, int64_t count, std::vector<TokenId>& out) const {
   out.resize(count);
   dataset_->read(begin, out);
+  if (dataset_->max_id() < vocab_size_) return;
   const auto is_outside = [limit = static_cast<uint32_t>(vocab_size_)](TokenId id) {
     return static_cast<uint32_t>(id) >= limit;  // one below 0 too
   };
