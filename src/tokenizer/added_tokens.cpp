@@ -38,7 +38,11 @@ void AddedTokenMatcher::add(const AddedToken& token, std::string_view pattern) {
       nodes_[static_cast<size_t>(node)].children.emplace_back(byte, next);
       nodes_.emplace_back();
     }
-    if (node == 0) first_[byte] = next;
+    if (node == 0 && first_[byte] == 0) {
+      first_[byte] = next;
+      first_byte_ = c;
+      ++first_bytes_;
+    }
     node = next;
   }
   // Of two tokens with one pattern the first counts.
@@ -46,18 +50,22 @@ void AddedTokenMatcher::add(const AddedToken& token, std::string_view pattern) {
   if (end.token >= 0) return;
   end.token = static_cast<int>(tokens_.size());
   tokens_.push_back(token);
+  all_special_ = all_special_ && token.special;
+}
+
+// The next place from `at` on where a token may begin.
+size_t AddedTokenMatcher::candidate(std::string_view text, size_t at) const {
+  if (first_bytes_ == 1) return std::min(text.find(first_byte_, at), text.size());
+  while (at < text.size() && first_[static_cast<unsigned char>(text[at])] == 0) ++at;
+  return at;
 }
 
 void AddedTokenMatcher::split(std::string_view text, bool match_special,
                               std::vector<Part>& parts) const {
   parts.clear();
   size_t done = 0;
-  for (size_t at = 0; at < text.size();) {
+  for (size_t at = 0; (at = candidate(text, at)) < text.size();) {
     int node = first_[static_cast<unsigned char>(text[at])];
-    if (node == 0) {
-      ++at;
-      continue;
-    }
     int longest = -1;
     size_t stop = at;
     for (size_t i = at + 1;; ++i) {

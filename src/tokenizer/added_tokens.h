@@ -33,6 +33,11 @@ class AddedTokenMatcher {
 
   void add(const AddedToken& token, std::string_view pattern);
 
+  // True where split() finds no token in any text.
+  bool matches_nothing(bool match_special) const {
+    return tokens_.empty() || (!match_special && all_special_);
+  }
+
   // Replaces `parts` by the parts of well-formed `text`. With `match_special` off, the text of a
   // special token stays text (and hides other tokens inside it). Time is linear in the text times
   // the longest pattern.
@@ -44,10 +49,14 @@ class AddedTokenMatcher {
     std::vector<std::pair<unsigned char, int>> children;
   };
   static int child(const Node& node, unsigned char byte);
+  size_t candidate(std::string_view text, size_t at) const;
 
   std::vector<AddedToken> tokens_;
   std::vector<Node> nodes_{1};
   std::array<int, 256> first_{};  // the root's children; 0: none
+  int first_bytes_ = 0;           // how many there are,
+  char first_byte_ = '\0';        // and the latest
+  bool all_special_ = true;
 };
 
 }  // namespace midfill

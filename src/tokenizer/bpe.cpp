@@ -1,10 +1,10 @@
 #include "src/tokenizer/bpe.h"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
-#include <cstring>
 #include <functional>
+#include <string>
+#include <unordered_map>
 
 #include "kernels/common/check.h"
 
@@ -12,130 +12,137 @@ namespace midfill {
 
 namespace {
 
-constexpr size_t kShortPiece = 64;  // bytes; up to here a linear scan beats a heap
-constexpr uint64_t kNoPair = UINT64_MAX;
+constexpr size_t kLongestWholePiece = 1024;  // bytes
+constexpr uint64_t kNothing = UINT64_MAX;
 
-uint64_t pair_key(TokenId left, TokenId right) {
-  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+// The highest bits are the most mixed.
+uint64_t hash(TokenId left, TokenId right) {
+  const uint64_t pair = uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
+  return (pair ^ pair >> 29) * 0x9E3779B97F4A7C15u;
 }
-
-uint64_t mix(uint64_t x) {
-  x *= 0x9E3779B97F4A7C15u;
-  return x ^ x >> 32;
-}
-
-// The ids of short pieces seen lately by this thread: direct mapped, fixed size, one cache line an
-// entry.
-class PieceCache {
- public:
-  static constexpr size_t kMaxBytes = 23, kMaxIds = 9;
-
-  struct Entry {
-    uint8_t bytes = 0;  // 0: empty
-    uint8_t ids = 0;
-    char piece[kMaxBytes + 1] = {};
-    TokenId id[kMaxIds] = {};
-  };
-
-  Entry& entry_of(std::string_view piece, uint64_t owner) {
-    if (owner_ != owner) {
-      std::fill(entries_.begin(), entries_.end(), Entry{});
-      owner_ = owner;
-    }
-    uint64_t word[3] = {};
-    std::memcpy(word, piece.data(), piece.size());
-    const uint64_t h = mix(word[0] ^ mix(word[1] ^ mix(word[2] + piece.size())));
-    return entries_[h & (kEntries - 1)];
-  }
-
- private:
-  static constexpr size_t kEntries = size_t{1} << 15;  // 2 MiB
-  uint64_t owner_ = 0;
-  std::vector<Entry> entries_ = std::vector<Entry>(kEntries);
-};
-
-std::atomic<uint64_t> next_identity{1};
 
 }  // namespace
 
 Bpe::Bpe(const std::array<TokenId, 256>& byte_ids, const std::vector<Merge>& merges,
-         std::unordered_map<std::string, TokenId> whole_pieces)
-    : identity_(next_identity++),
-      byte_ids_(byte_ids),
-      slots_(std::bit_ceil(2 * merges.size() + 2), Slot{kNoPair, kNoRank, -1}),
-      mask_(slots_.size() - 1),
-      whole_pieces_(std::move(whole_pieces)) {
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const uint64_t key = pair_key(merges[rank].left, merges[rank].right);
-    uint64_t at = mix(key) & mask_;
-    while (slots_[at].pair != kNoPair) at = (at + 1) & mask_;
-    slots_[at] = {key, static_cast<uint32_t>(rank), merges[rank].result};
+         std::optional<PieceIndex> whole_pieces)
+    : byte_ids_(byte_ids), byte_ranks_(size_t{256} * 256) {
+  index_pairs(merges);
+  for (size_t left = 0; left < 256; ++left)
+    for (size_t right = 0; right < 256; ++right)
+      byte_ranks_[256 * left + right] = rank(byte_ids_[left], byte_ids_[right]);
+  if (whole_pieces) {
+    whole_pieces_ = std::move(*whole_pieces);
+  } else {
+    index_whole_pieces(merges);
   }
 }
 
-const Bpe::Slot& Bpe::find(TokenId left, TokenId right) const {
-  const uint64_t key = pair_key(left, right);
-  uint64_t at = mix(key) & mask_;
-  // An empty slot has no rank, so it is the answer for a pair that never merges.
-  while (slots_[at].pair != key && slots_[at].pair != kNoPair) at = (at + 1) & mask_;
-  return slots_[at];
+void Bpe::index_pairs(const std::vector<Merge>& merges) {
+  const size_t slots = std::bit_ceil(merges.size() + merges.size() / 4 + 2);
+  const size_t bits = std::max<size_t>(64, std::bit_ceil(16 * merges.size()));
+  slots_.resize(slots);
+  may_merge_.resize(bits / 64);
+  slot_shift_ = 65 - std::bit_width(slots);
+  bit_shift_ = 65 - std::bit_width(bits);
+  for (const auto& [left, right, result] : merges) {
+    const uint64_t h = hash(left, right);
+    size_t at = h >> slot_shift_;
+    while (slots_[at].rank != kNoRank) at = (at + 1) & (slots - 1);
+    slots_[at] = {left, right, static_cast<uint32_t>(results_.size())};
+    may_merge_[h >> bit_shift_ >> 6] |= uint64_t{1} << (h >> bit_shift_ & 63);
+    results_.push_back(result);
+  }
 }
 
-void Bpe::encode_piece(std::string_view piece, std::vector<TokenId>& out) const {
-  if (piece.size() > PieceCache::kMaxBytes) return merge(piece, out);
-  thread_local PieceCache cache;
-  PieceCache::Entry& entry = cache.entry_of(piece, identity_);
-  if (entry.bytes == piece.size() && std::memcmp(entry.piece, piece.data(), piece.size()) == 0) {
-    out.insert(out.end(), entry.id, entry.id + entry.ids);
+uint32_t Bpe::rank(TokenId left, TokenId right) const {
+  const uint64_t h = hash(left, right), bit = h >> bit_shift_;
+  if ((may_merge_[bit >> 6] >> (bit & 63) & 1) == 0) return kNoRank;
+  size_t at = h >> slot_shift_;
+  // An empty slot has no rank, so it is the answer for a pair that never merges.
+  while ((slots_[at].left != left || slots_[at].right != right) && slots_[at].rank != kNoRank)
+    at = (at + 1) & (slots_.size() - 1);
+  return slots_[at].rank;
+}
+
+// Tokens that the merges make of their own text: pieces that need no merging.
+void Bpe::index_whole_pieces(const std::vector<Merge>& merges) {
+  std::unordered_map<TokenId, std::string> texts;
+  for (size_t byte = 0; byte < 256; ++byte) {
+    if (byte_ids_[byte] < 0) continue;
+    const std::string text(1, static_cast<char>(byte));
+    texts.emplace(byte_ids_[byte], text);
+    whole_pieces_.add(text, byte_ids_[byte]);
+  }
+  std::vector<TokenId> ids;
+  for (const Merge& merge : merges) {
+    const auto left = texts.find(merge.left), right = texts.find(merge.right);
+    if (left == texts.end() || right == texts.end()) continue;
+    const std::string text = left->second + right->second;
+    if (text.size() > kLongestWholePiece || !texts.emplace(merge.result, text).second) continue;
+    ids.clear();
+    encode(text, ids);
+    if (ids.size() == 1 && whole_pieces_.find(text) < 0) whole_pieces_.add(text, ids[0]);
+  }
+}
+
+void Bpe::encode(std::string_view piece, std::vector<TokenId>& out) const {
+  if (piece.size() <= kShortPiece) {
+    TokenId ids[kShortPiece];
+    out.insert(out.end(), ids, ids + encode_short(piece, ids));
     return;
   }
-  const size_t before = out.size();
-  merge(piece, out);
-  const size_t n = out.size() - before;
-  if (n > PieceCache::kMaxIds) return;
-  entry.bytes = static_cast<uint8_t>(piece.size());
-  entry.ids = static_cast<uint8_t>(n);
-  std::memcpy(entry.piece, piece.data(), piece.size());
-  std::copy_n(out.begin() + static_cast<std::ptrdiff_t>(before), n, entry.id);
+  if (const TokenId whole = whole_pieces_.find(piece); whole >= 0) return out.push_back(whole);
+  merge_long(piece, out);
 }
 
-void Bpe::merge(std::string_view piece, std::vector<TokenId>& out) const {
-  if (!whole_pieces_.empty()) {
-    const auto whole = whole_pieces_.find(std::string(piece));
-    if (whole != whole_pieces_.end()) {
-      out.push_back(whole->second);
-      return;
-    }
+size_t Bpe::encode_short(std::string_view piece, TokenId* out) const {
+  if (const TokenId whole = whole_pieces_.find(piece); whole >= 0) {
+    out[0] = whole;
+    return 1;
   }
-  if (piece.size() > kShortPiece) return merge_long(piece, out);
-  TokenId ids[kShortPiece];
-  for (size_t i = 0; i < piece.size(); ++i) ids[i] = byte_ids_[static_cast<uint8_t>(piece[i])];
-  merge_short(ids, piece.size(), out);
+  return merge_short(piece, out);
 }
 
-void Bpe::merge_short(TokenId* ids, size_t n, std::vector<TokenId>& out) const {
-  uint32_t ranks[kShortPiece];  // ranks[i]: of the pair (i, i+1)
-  TokenId results[kShortPiece];
-  const auto look_up = [&](size_t i) {
-    const Slot& slot = find(ids[i], ids[i + 1]);
-    ranks[i] = slot.rank;
-    results[i] = slot.result;
+// The ids are a list, id i beginning at byte i; the pairs of all neighbours are searched for the
+// lowest rank each time, which is fastest for so few.
+size_t Bpe::merge_short(std::string_view piece, TokenId* ids) const {
+  constexpr size_t kLanes = 16;
+  const size_t n = piece.size();
+  // Of the pair that begins at i: its rank, then i in the lowest bits, so that of two equal ranks
+  // the left one is lower.
+  uint64_t order[kShortPiece];
+  uint8_t next[kShortPiece], before[kShortPiece + 1];
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(piece[i]); };
+  const auto place = [](uint32_t r, size_t i) {
+    return r == kNoRank ? kNothing : uint64_t{r} << 6 | i;
   };
-  for (size_t i = 0; i + 1 < n; ++i) look_up(i);
-  while (n > 1) {
-    const size_t best = static_cast<size_t>(std::min_element(ranks, ranks + n - 1) - ranks);
-    if (ranks[best] == kNoRank) break;
-    ids[best] = results[best];
-    std::copy(ids + best + 2, ids + n, ids + best + 1);
-    if (best + 2 < n) {
-      std::copy(ranks + best + 2, ranks + n - 1, ranks + best + 1);
-      std::copy(results + best + 2, results + n - 1, results + best + 1);
-    }
-    --n;
-    if (best + 1 < n) look_up(best);
-    if (best > 0) look_up(best - 1);
+  const size_t padded = (n + kLanes - 1) / kLanes * kLanes;
+  for (size_t i = 0; i < n; ++i) {
+    ids[i] = byte_ids_[byte(i)];
+    next[i] = static_cast<uint8_t>(i + 1);
+    before[i + 1] = static_cast<uint8_t>(i);
   }
-  out.insert(out.end(), ids, ids + n);
+  for (size_t i = 0; i + 1 < n; ++i)
+    order[i] = place(byte_ranks_[size_t{256} * byte(i) + byte(i + 1)], i);
+  std::fill(order + n - 1, order + padded, kNothing);
+  for (;;) {
+    uint64_t least = kNothing;
+    for (size_t i = 0; i < padded; ++i) least = std::min(least, order[i]);
+    if (least == kNothing) break;
+    const size_t left = least % kShortPiece, right = next[left], after = next[right];
+    ids[left] = results_[least >> 6];
+    order[right] = kNothing;
+    next[left] = static_cast<uint8_t>(after);
+    before[after] = static_cast<uint8_t>(left);
+    order[left] = after == n ? kNothing : place(rank(ids[left], ids[after]), left);
+    if (left > 0) {
+      const size_t first = before[left];
+      order[first] = place(rank(ids[first], ids[left]), first);
+    }
+  }
+  size_t count = 0;
+  for (size_t i = 0; i < n; i = next[i]) ids[count++] = ids[i];
+  return count;
 }
 
 void Bpe::merge_long(std::string_view piece, std::vector<TokenId>& out) const {
@@ -152,7 +159,7 @@ void Bpe::merge_long(std::string_view piece, std::vector<TokenId>& out) const {
   std::vector<uint64_t> heap;
   const auto look_up = [&](uint32_t i) {
     Symbol& s = symbols[i];
-    s.rank = s.next == n ? kNoRank : find(s.id, symbols[s.next].id).rank;
+    s.rank = s.next == n ? kNoRank : rank(s.id, symbols[s.next].id);
     return s.rank != kNoRank;
   };
   const auto candidate = [&](uint32_t i) { return uint64_t{symbols[i].rank} << 32 | i; };
@@ -175,7 +182,7 @@ void Bpe::merge_long(std::string_view piece, std::vector<TokenId>& out) const {
     Symbol& left = symbols[i];
     if (left.rank != top >> 32 || left.rank == kNoRank) continue;
     Symbol& right = symbols[left.next];
-    left.id = find(left.id, right.id).result;
+    left.id = results_[left.rank];
     left.next = right.next;
     right.rank = kNoRank;
     if (left.next != n) symbols[left.next].previous = i;

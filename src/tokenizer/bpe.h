@@ -5,11 +5,11 @@
 
 #include <array>
 #include <cstdint>
-#include <string>
+#include <optional>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include "src/tokenizer/piece_index.h"
 #include "src/tokenizer/tokenizer.h"
 
 namespace midfill {
@@ -23,30 +23,38 @@ class Bpe {
   // `byte_ids`: the symbol of each byte, -1 for bytes that never occur. `merges`: by rank, no pair
   // twice. `whole_pieces`: pieces that are one token whatever the merges say ("ignore_merges").
   Bpe(const std::array<TokenId, 256>& byte_ids, const std::vector<Merge>& merges,
-      std::unordered_map<std::string, TokenId> whole_pieces);
+      std::optional<PieceIndex> whole_pieces = std::nullopt);
 
-  // Appends the ids of one piece. Short pieces come from a cache of the calling thread. Time is
-  // n log n in the worst case.
-  void encode_piece(std::string_view piece, std::vector<TokenId>& out) const;
+  // Appends the ids of one piece. Time is n log n in the worst case.
+  void encode(std::string_view piece, std::vector<TokenId>& out) const;
+
+  // The same for a piece of at most kShortPiece bytes, without a vector: writes the ids to `out`,
+  // which has room for one a byte, and returns their number.
+  static constexpr size_t kShortPiece = 64;
+  size_t encode_short(std::string_view piece, TokenId* out) const;
 
  private:
-  struct Slot {
-    uint64_t pair;
-    uint32_t rank;
-    TokenId result;
-  };
   static constexpr uint32_t kNoRank = UINT32_MAX;
+  struct Slot {
+    TokenId left = -1, right = -1;
+    uint32_t rank = kNoRank;
+  };
 
-  const Slot& find(TokenId left, TokenId right) const;
-  void merge(std::string_view piece, std::vector<TokenId>& out) const;
-  void merge_short(TokenId* ids, size_t n, std::vector<TokenId>& out) const;
+  void index_pairs(const std::vector<Merge>& merges);
+  void index_whole_pieces(const std::vector<Merge>& merges);
+  uint32_t rank(TokenId left, TokenId right) const;
+  size_t merge_short(std::string_view piece, TokenId* ids) const;
   void merge_long(std::string_view piece, std::vector<TokenId>& out) const;
 
-  uint64_t identity_;  // distinguishes the tokenizers that share a thread's cache
   std::array<TokenId, 256> byte_ids_;
-  std::vector<Slot> slots_;  // open addressing, a power of two
-  uint64_t mask_;
-  std::unordered_map<std::string, TokenId> whole_pieces_;
+  std::vector<TokenId> results_;      // by rank
+  std::vector<uint32_t> byte_ranks_;  // of the pairs of bytes, at 256 * left + right
+  // Of all pairs: open addressing, a power of two, at most 4/5 full. Before it a bit for every
+  // sixteenth hash value or so: most pairs that are asked for do not merge, and end there.
+  std::vector<Slot> slots_;
+  std::vector<uint64_t> may_merge_;
+  int slot_shift_ = 0, bit_shift_ = 0;
+  PieceIndex whole_pieces_;
 };
 
 }  // namespace midfill

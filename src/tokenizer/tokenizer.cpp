@@ -1,6 +1,7 @@
 #include "src/tokenizer/tokenizer.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "kernels/common/check.h"
@@ -8,6 +9,7 @@
 #include "src/tokenizer/added_tokens.h"
 #include "src/tokenizer/bpe.h"
 #include "src/tokenizer/byte_alphabet.h"
+#include "src/tokenizer/piece_encoder.h"
 #include "src/tokenizer/pre_tokenizer.h"
 #include "src/tokenizer/tokenizer_file.h"
 #include "src/tokenizer/unicode.h"
@@ -27,37 +29,42 @@ AddedToken special_token(TokenId id, std::string_view content) {
 struct Tokenizer::Impl {
   Impl(TokenizerFile parsed, std::string json_text);
 
-  void encode_normalized(std::string_view text, std::vector<TokenId>& out) const;
+  void encode_section(std::string_view text, bool is_ascii, bool match_special,
+                      std::vector<TokenId>& out) const;
 
   std::string json;  // what to_json gives
   TokenizerFile file;
   Sentinels sentinels;
   std::vector<std::string> bytes;  // by id
-  std::vector<bool> special;       // by id
+  std::vector<uint8_t> special;    // by id
   AddedTokenMatcher raw_tokens, normalized_tokens;
-  std::optional<Bpe> bpe;
   std::optional<PreTokenizer> pre_tokenizer;
+  std::optional<PieceVocabulary> vocabulary;
 
  private:
   TokenId find(std::string_view content) const;
   TokenId declare(std::string_view content, bool append, std::vector<AddedToken>& more);
   void add_sentinels();
   void index_tokens();
-  void index_matchers();
+  SpaceRunTokens take_space_runs();
+  void index_matchers(bool space_runs_are_taken);
 };
 
 Tokenizer::Impl::Impl(TokenizerFile parsed, std::string json_text)
     : json(std::move(json_text)), file(std::move(parsed)) {
   add_sentinels();
   index_tokens();
-  index_matchers();
-  std::unordered_map<std::string, TokenId> whole_pieces;
-  if (file.ignore_merges) {
-    for (size_t id = 0; id < file.vocabulary.size(); ++id)
-      if (!special[id]) whole_pieces.emplace(bytes[id], static_cast<TokenId>(id));
-  }
-  bpe.emplace(file.byte_ids, file.merges, std::move(whole_pieces));
   pre_tokenizer.emplace(std::move(file.pre_tokenizer));
+  SpaceRunTokens space_runs = take_space_runs();
+  index_matchers(space_runs.longest() != 0);
+  std::optional<PieceIndex> whole_pieces;
+  if (file.ignore_merges) {
+    whole_pieces.emplace();
+    for (size_t id = 0; id < file.vocabulary.size(); ++id)
+      if (!special[id]) whole_pieces->add(bytes[id], static_cast<TokenId>(id));
+  }
+  vocabulary.emplace(Bpe(file.byte_ids, file.merges, std::move(whole_pieces)),
+                     std::move(space_runs));
 }
 
 TokenId Tokenizer::Impl::find(std::string_view content) const {
@@ -121,7 +128,27 @@ void Tokenizer::Impl::index_tokens() {
   if (sentinels.pad >= 0) special[static_cast<size_t>(sentinels.pad)] = true;
 }
 
-void Tokenizer::Impl::index_matchers() {
+// The added tokens that are matched in normalised text, where they are runs of 2, 3, ... spaces and
+// nothing else, and the GPT-2 pattern follows: the scanner then finds them along with the pieces.
+SpaceRunTokens Tokenizer::Impl::take_space_runs() {
+  SpaceRunTokens runs;
+  if (!pre_tokenizer->is_plain_gpt2()) return runs;
+  std::map<size_t, TokenId> by_length;
+  for (const AddedToken& token : file.added) {
+    if (!token.normalized) continue;
+    const bool plain = !token.single_word && !token.lstrip && !token.rstrip && !token.special;
+    const bool spaces = token.content.find_first_not_of(' ') == std::string::npos;
+    if (!plain || !spaces || !by_length.emplace(token.content.size(), token.id).second) return {};
+  }
+  runs.ids.resize(2, -1);
+  for (const auto& [length, id] : by_length) {
+    if (length != runs.ids.size()) return {};
+    runs.ids.push_back(id);
+  }
+  return by_length.empty() ? SpaceRunTokens{} : runs;
+}
+
+void Tokenizer::Impl::index_matchers(bool space_runs_are_taken) {
   std::string buffer;
   // Special tokens first: of two tokens that read alike the first counts.
   for (const bool specials : {true, false}) {
@@ -129,7 +156,7 @@ void Tokenizer::Impl::index_matchers() {
       if (token.special != specials) continue;
       if (!token.normalized) {
         raw_tokens.add(token, token.content);
-      } else {
+      } else if (!space_runs_are_taken) {
         normalized_tokens.add(token,
                               file.nfc ? unicode::nfc(token.content, buffer) : token.content);
       }
@@ -137,11 +164,55 @@ void Tokenizer::Impl::index_matchers() {
   }
 }
 
-void Tokenizer::Impl::encode_normalized(std::string_view text, std::vector<TokenId>& out) const {
-  pre_tokenizer->split(text, [&](std::string_view piece) { bpe->encode_piece(piece, out); });
+namespace {
+
+// Storage of one call, kept by the thread for the next unless it was a large text.
+struct Buffers {
+  static constexpr size_t kKept = size_t{1} << 20;
+
+  std::string repaired, normal_form;
+  std::vector<AddedTokenMatcher::Part> raw, normalized;
+
+  static Buffers& of_thread() {
+    thread_local Buffers buffers;
+    return buffers;
+  }
+  void trim() {
+    if (repaired.capacity() > kKept) repaired = {};
+    if (normal_form.capacity() > kKept) normal_form = {};
+    if (raw.capacity() > kKept / sizeof(raw[0])) raw = {};
+    if (normalized.capacity() > kKept / sizeof(normalized[0])) normalized = {};
+  }
+};
+
+}  // namespace
+
+// Text between special tokens.
+void Tokenizer::Impl::encode_section(std::string_view text, bool is_ascii, bool match_special,
+                                     std::vector<TokenId>& out) const {
+  Buffers& buffers = Buffers::of_thread();
+  PieceEncoder& encoder = PieceEncoder::of_thread();
+  const auto encode_part = [&](std::string_view part) {
+    if (pre_tokenizer->is_plain_gpt2()) return encoder.encode_text(*vocabulary, part, out);
+    pre_tokenizer->split(
+        part, [&](std::string_view piece) { encoder.encode_piece(*vocabulary, piece, out); });
+  };
+  if (file.nfc && !is_ascii) text = unicode::nfc(text, buffers.normal_form);
+  if (normalized_tokens.matches_nothing(match_special)) return encode_part(text);
+  normalized_tokens.split(text, match_special, buffers.normalized);
+  for (const auto& part : buffers.normalized) {
+    if (part.id >= 0) {
+      out.push_back(part.id);
+    } else {
+      encode_part(part.text);
+    }
+  }
 }
 
-Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
+  for (const std::string& bytes : impl_->bytes) bytes_.push_back(bytes);
+  special_ = impl_->special;
+}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
@@ -152,10 +223,6 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
 
 Tokenizer Tokenizer::from_json(std::string_view json, std::string_view origin) {
   return Tokenizer(std::make_unique<Impl>(parse_tokenizer_file(json, origin), std::string(json)));
-}
-
-int Tokenizer::vocab_size() const {
-  return static_cast<int>(impl_->bytes.size());
 }
 
 const Sentinels& Tokenizer::sentinels() const {
@@ -171,29 +238,25 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
 
 void Tokenizer::encode_to(std::string_view text, std::vector<TokenId>& out,
                           const EncodeOptions& options) const {
-  std::string repaired, normal_form;
-  if (!unicode::is_valid_utf8(text)) {
-    repaired = unicode::replace_invalid_utf8(text);
-    text = repaired;
+  Buffers& buffers = Buffers::of_thread();
+  const bool is_ascii = unicode::is_ascii(text);
+  if (!is_ascii && !unicode::is_valid_utf8(text)) {
+    buffers.repaired = unicode::replace_invalid_utf8(text);
+    text = buffers.repaired;
   }
-  std::vector<AddedTokenMatcher::Part> raw, normalized;
-  impl_->raw_tokens.split(text, options.match_special, raw);
-  for (const auto& part : raw) {
-    if (part.id >= 0) {
-      out.push_back(part.id);
-      continue;
-    }
-    const std::string_view section =
-        impl_->file.nfc ? unicode::nfc(part.text, normal_form) : part.text;
-    impl_->normalized_tokens.split(section, options.match_special, normalized);
-    for (const auto& inner : normalized) {
-      if (inner.id >= 0) {
-        out.push_back(inner.id);
+  if (impl_->raw_tokens.matches_nothing(options.match_special)) {
+    impl_->encode_section(text, is_ascii, options.match_special, out);
+  } else {
+    impl_->raw_tokens.split(text, options.match_special, buffers.raw);
+    for (const auto& part : buffers.raw) {
+      if (part.id >= 0) {
+        out.push_back(part.id);
       } else {
-        impl_->encode_normalized(inner.text, out);
+        impl_->encode_section(part.text, is_ascii, options.match_special, out);
       }
     }
   }
+  buffers.trim();
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids) const {
@@ -202,14 +265,8 @@ std::string Tokenizer::decode(std::span<const TokenId> ids) const {
   return text;
 }
 
-std::string_view Tokenizer::bytes_of(TokenId id) const {
-  require(id >= 0 && id < vocab_size(), "token id {} is not one of this tokenizer's 0 to {}", id,
-          vocab_size() - 1);
-  return impl_->bytes[static_cast<size_t>(id)];
-}
-
-bool Tokenizer::is_special(TokenId id) const {
-  return id >= 0 && id < vocab_size() && impl_->special[static_cast<size_t>(id)];
+void Tokenizer::refuse_id(TokenId id) const {
+  fail("token id {} is not one of this tokenizer's 0 to {}", id, vocab_size() - 1);
 }
 
 bool Tokenizer::has_local_pieces() const {

@@ -29,6 +29,23 @@ struct EncodeOptions {
   bool match_special = true;
 };
 
+// The bytes of every id, one after the other in one array.
+class TokenBytes {
+ public:
+  void push_back(std::string_view bytes) {
+    text_ += bytes;
+    ends_.push_back(static_cast<uint32_t>(text_.size()));
+  }
+  size_t size() const { return ends_.size() - 1; }
+  std::string_view operator[](size_t id) const {
+    return {text_.data() + ends_[id], ends_[id + 1] - ends_[id]};
+  }
+
+ private:
+  std::string text_;
+  std::vector<uint32_t> ends_{0};
+};
+
 class Tokenizer {
  public:
   // Throws Error naming file and place for anything not understood: nothing is half-read or
@@ -42,11 +59,13 @@ class Tokenizer {
   ~Tokenizer();
 
   // One more than the largest id, sentinels included.
-  int vocab_size() const;
+  int vocab_size() const { return static_cast<int>(bytes_.size()); }
   const Sentinels& sentinels() const;
 
   // Invalid UTF-8 is replaced by U+FFFD as Python's errors="replace" does (one per maximal
-  // ill-formed subpart). Safe to call from several threads.
+  // ill-formed subpart). Safe to call from several threads. Time is linear in the text. encode_to
+  // appends; where `out` has room and the thread has encoded before, it allocates nothing for ASCII
+  // and for text in NFC.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
   void encode_to(std::string_view text, std::vector<TokenId>& out,
                  const EncodeOptions& options = {}) const;
@@ -55,9 +74,15 @@ class Tokenizer {
   // unknown id.
   std::string decode(std::span<const TokenId> ids) const;
   // The bytes of one id (for a special token: its text). Throws for an unknown id.
-  std::string_view bytes_of(TokenId id) const;
+  std::string_view bytes_of(TokenId id) const {
+    if (static_cast<size_t>(id) >= bytes_.size()) [[unlikely]]
+      refuse_id(id);
+    return bytes_[static_cast<size_t>(id)];
+  }
   // True for special tokens and sentinels, which stand for no text.
-  bool is_special(TokenId id) const;
+  bool is_special(TokenId id) const {
+    return static_cast<size_t>(id) < special_.size() && special_[static_cast<size_t>(id)] != 0;
+  }
   // True where the pieces of a text can be found from any place in it (PieceBoundaries): the GPT-2
   // pattern, and added tokens that are runs of white space or, being special, hold none.
   bool has_local_pieces() const;
@@ -70,7 +95,11 @@ class Tokenizer {
  private:
   struct Impl;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
+  [[noreturn]] void refuse_id(TokenId id) const;
+
   std::unique_ptr<Impl> impl_;
+  TokenBytes bytes_;
+  std::vector<uint8_t> special_;  // by id
 };
 
 }  // namespace midfill

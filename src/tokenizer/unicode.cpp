@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstring>
 #include <vector>
 
 #include "kernels/common/check.h"
+#include "src/tokenizer/byte_block.h"
 
 namespace midfill::unicode {
 
@@ -165,6 +168,35 @@ const uint8_t* table() {
   return kTable.data();
 }
 
+// Where the first byte from `at` on is that is not ASCII.
+size_t ascii_end(std::string_view text, size_t at) {
+  for (; text.size() - at >= 64; at += 64) {
+    const uint64_t other = ByteBlock(text.data() + at).not_ascii();
+    if (other != 0) return at + static_cast<size_t>(std::countr_zero(other));
+  }
+  for (; text.size() - at >= 8; at += 8) {
+    uint64_t word;
+    std::memcpy(&word, text.data() + at, sizeof(word));
+    if ((word & 0x8080808080808080u) != 0) break;
+  }
+  while (at < text.size() && static_cast<signed char>(text[at]) >= 0) ++at;
+  return at;
+}
+
+// Where the first code point is that NFC may change, or that changes what stands before it.
+size_t nfc_safe_end(std::string_view text) {
+  const uint8_t* const flags = table();
+  for (size_t at = 0; (at = ascii_end(text, at)) < text.size();) {
+    // What is not ASCII comes in runs, in most languages.
+    while (at < text.size() && static_cast<signed char>(text[at]) < 0) {
+      size_t after = at;
+      if (flags[next(text, after)] & kNfcUnsafe) return at;
+      at = after;
+    }
+  }
+  return text.size();
+}
+
 }  // namespace
 
 Class class_of(char32_t c) {
@@ -192,6 +224,10 @@ void append_utf8(std::string& out, char32_t c) {
     put(0xF0 | c >> 18), put(0x80 | (c >> 12 & 0x3F));
     put(0x80 | (c >> 6 & 0x3F)), put(0x80 | (c & 0x3F));
   }
+}
+
+bool is_ascii(std::string_view text) {
+  return ascii_end(text, 0) == text.size();
 }
 
 bool is_valid_utf8(std::string_view text) {
@@ -239,14 +275,17 @@ std::string replace_invalid_utf8(std::string_view text) {
 }
 
 std::string_view nfc(std::string_view text, std::string& buffer) {
+  const size_t unsafe = nfc_safe_end(text);
+  if (unsafe == text.size()) return text;
   const uint8_t* const flags = table();
   size_t copied = 0;  // text[0, copied) is in `buffer`
   bool changed = false;
   CodePoints points;
   // `safe` is where the last code point began that neither changes nor touches what is before it.
-  for (size_t at = 0, safe = 0; at < text.size();) {
+  for (size_t at = unsafe, safe = at == 0 ? 0 : previous(text, at); at < text.size();) {
     if (static_cast<signed char>(text[at]) >= 0) {  // ASCII is always safe
-      safe = at++;
+      at = ascii_end(text, at);
+      safe = at - 1;
       continue;
     }
     const size_t begin = at;

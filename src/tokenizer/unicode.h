@@ -48,6 +48,7 @@ inline size_t previous(std::string_view text, size_t at) {
 
 void append_utf8(std::string& out, char32_t c);
 
+bool is_ascii(std::string_view text);
 bool is_valid_utf8(std::string_view text);
 // Each maximal ill-formed part (Unicode, section 3.9) becomes one U+FFFD, as Python's
 // errors="replace" does.

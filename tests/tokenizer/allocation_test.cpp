@@ -1,0 +1,86 @@
+// Encoding allocates nothing once a thread has seen texts of the kind, long pieces apart. This
+// program's operator new counts.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <new>
+#include <string>
+
+#include "src/tokenizer/bpe_trainer.h"
+#include "src/tokenizer/tokenizer.h"
+#include "tests/support/test_support.h"
+
+namespace {
+thread_local size_t allocations = 0;
+
+void* counted(size_t size, size_t alignment = alignof(std::max_align_t)) {
+  ++allocations;
+  void* memory = std::aligned_alloc(alignment, (size + alignment) / alignment * alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+}  // namespace
+
+void* operator new(size_t size) {
+  return counted(size);
+}
+void* operator new(size_t size, std::align_val_t alignment) {
+  return counted(size, static_cast<size_t>(alignment));
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, size_t) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, size_t, std::align_val_t) noexcept {
+  std::free(memory);
+}
+
+namespace midfill {
+namespace {
+
+void expect_no_allocation(const Tokenizer& tokenizer) {
+  std::string lines;
+  for (int i = 0; i < 300; ++i)
+    lines += "    def f" + std::to_string(i * 7919) + "(self, x):  # na\u00EFve \u4E2D\u6587\n";
+  const std::string texts[] = {"x",
+                               "hello",
+                               "",
+                               "  foo",
+                               "caf\u00E9",
+                               "a <|endoftext|> b",
+                               std::string(30, ' '),
+                               std::string(64, 'a'),
+                               std::string(60, '\n'),
+                               lines};
+  for (const bool match_special : {false, true}) {
+    std::vector<TokenId> ids;
+    ids.reserve(size_t{1} << 17);
+    const auto encode_all = [&] {
+      ids.clear();
+      for (const std::string& text : texts)
+        tokenizer.encode_to(text, ids, {.match_special = match_special});
+    };
+    encode_all();
+    const size_t before = allocations;
+    encode_all();
+    EXPECT_EQ(allocations - before, 0u) << "match_special " << match_special;
+  }
+}
+
+TEST(Allocation, NoneInTheSteadyState) {
+  PieceCounts counts(true);
+  counts.add(
+      "def f(self, x): return self.x; the naive text of a small vocabulary, again and again");
+  expect_no_allocation(Tokenizer::from_json(train_bpe(counts, {.vocab_size = 290}), "trained"));
+  const auto neox = test::test_data("20B_tokenizer.json");
+  if (!neox) GTEST_SKIP() << "MIDFILL_TEST_DATA has no 20B_tokenizer.json";
+  expect_no_allocation(Tokenizer::load(*neox));
+}
+
+}  // namespace
+}  // namespace midfill
