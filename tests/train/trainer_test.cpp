@@ -249,23 +249,26 @@ class SlowStream final : public SampleStream {
   int ms_;
 };
 
-// 8 samples of 10 ms a step: a step lasts that long and waits for nearly all of it.
+// A step that waits for 8 samples of 10 ms does little else, unless the machine was busy elsewhere
+// and they were ready when it came back; hence the most of six.
 TEST(Trainer, SaysHowLongAStepWaitedForData) {
   const TrainFixture fixture;
   ManualRun run(fixture, "run", {"data.valid="});
   const SlowStream slow(run.trainer.stream(), 10);
   Loader loader(slow, 8, 0);
+  double most = 0.0;
   for (int step = 0; step < 6; ++step) {
+    const auto begin = std::chrono::steady_clock::now();
     const StepRecord record = *run.trainer.step(loader, *run.log);
+    const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - begin;
     EXPECT_LE(record.wait_seconds, record.seconds);
-    if (step < 3) continue;  // some were prepared while the trainer was made
-    EXPECT_GT(record.seconds, 0.07);
-    EXPECT_GT(record.wait_seconds, 0.5 * record.seconds);
+    EXPECT_LE(record.seconds, wall.count());
+    const Json line = test::metrics_of(fixture / "run").back();
+    EXPECT_DOUBLE_EQ(line["data_wait"].get<double>(), record.wait_seconds / record.seconds);
+    EXPECT_DOUBLE_EQ(line["tokens_per_s"].get<double>(), 256 / record.seconds);
+    most = std::max(most, record.wait_seconds / record.seconds);
   }
-  const Json last = test::metrics_of(fixture / "run").back();
-  EXPECT_GT(last["data_wait"].get<double>(), 0.5);
-  EXPECT_LE(last["data_wait"].get<double>(), 1.0);
-  EXPECT_LT(last["tokens_per_s"].get<double>(), 256 / 0.07);
+  EXPECT_GT(most, 0.5);
 }
 
 // The threads of the loader and how far ahead they are change no number, also where it is cut off.
