@@ -55,7 +55,7 @@ void add(BatchStats& sum, const BatchStats& stats) {
 
 Measured take_batches(const SampleStream& stream, int64_t batch_samples, int threads,
                       const LoaderBench& options) {
-  Loader loader(stream, batch_samples, /*first_step=*/0, threads);
+  Loader loader(stream, batch_samples, /*first_step=*/0, threads, options.config.data.ahead);
   int64_t steps = 0;
   for (const Usage start; steps == 0 || Usage().seconds_since(start) * 1e3 < options.run_ms;
        ++steps)

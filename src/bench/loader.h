@@ -16,7 +16,7 @@ struct LoaderCase {
 };
 
 struct LoaderBench {
-  Config config;                   // data, model.n_ctx, train.batch_tokens, seed, fim.rate count
+  Config config;  // data but its threads, model.n_ctx, train.batch_tokens, seed, fim.rate count
   std::vector<std::string> cases;  // names or their beginnings ("context/char"); none: the usual
   int threads = 0;                 // 1, 2, 4, ... up to so many; 0: all
   int runs = 5;                    // after one of warm-up
