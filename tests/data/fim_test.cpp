@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <set>
 #include <string>
 
+#include "src/tokenizer/bpe_trainer.h"
 #include "tests/data/data_test_support.h"
 
 namespace midfill {
@@ -177,25 +179,65 @@ void check(const Tokenizer& tokenizer, const FimConfig& config, const Tokens& in
   }
 }
 
-void check_random_documents(const Tokenizer& tokenizer, int count) {
+// Text of one kind each: code, prose, CJK, white space.
+std::string text_of_kind(uint64_t kind, Rng& rng, size_t bytes) {
+  static const std::vector<std::vector<std::string>> kWords = {
+      {"def ", "self.", "return ", "(", "):", "\n    ", "\n        ", "x", "_y1", " = ", "'s'",
+       "\"\"\"", "0x1F", " != ", "[i]", "  # ", "\t", "}\n\n", "<|endoftext|>"},
+      {"the ", "of ", "a ", "intuition ", "isn't ", "we'll ", "1984 ", "caf\u00e9 ", "\u2014", ", ",
+       ". ", ".\n\n", "\u201c", "\u201d ", "(see ", ")", "O'Reilly's "},
+      {"\u4e2d", "\u6587", "\u7684", "\u3002", "\uff0c", "\u65e5\u672c\u8a9e", "\u3092",
+       "\u30c6\u30b9\u30c8", "\ud55c\uad6d\uc5b4", "\u3000", "A", "42", "\u300c", "\u300d", "\n"},
+      {" ", "  ", "   ", "\n", "\t", "\r\n", "\u00a0", "\u3000", "\u2028", "      ", "\n\n\n"}};
+  const auto& words = kWords[kind % kWords.size()];
+  std::string text;
+  for (const size_t target = rng.below(bytes + 1); text.size() < target;)
+    text += words[rng.below(words.size())];
+  return text;
+}
+
+// Documents of the test below: random text, or where `kinds` of one kind each.
+std::vector<Tokens> documents_of(const Tokenizer& tokenizer, bool kinds, uint64_t seed, int count) {
+  if (!kinds) return test::random_documents(tokenizer, seed, count, 140);
+  std::vector<Tokens> documents;
+  for (int d = 0; d < count; ++d) {
+    Rng rng(seed, Purpose::kTest, 1, static_cast<uint64_t>(d));
+    documents.push_back(encode(tokenizer, text_of_kind(static_cast<uint64_t>(d), rng, 600)) +
+                        Tokens{tokenizer.sentinels().eod});
+  }
+  return documents;
+}
+
+// MIDFILL_TEST_SCALE times as many documents as usual, for a long run.
+int scaled(int count) {
+  const char* scale = std::getenv("MIDFILL_TEST_SCALE");
+  return scale ? count * std::max(1, std::atoi(scale)) : count;
+}
+
+void check_random_documents(const Tokenizer& tokenizer, int count, bool kinds = false) {
   constexpr int kAtOnce = 1000;
+  count = scaled(count);
   Rng rng(99, Purpose::kTest);
+  std::vector<std::pair<FimConfig, FimTransform>> transforms;
+  for (const double rate : {1.0, 1.0, 0.5})
+    for (const auto unit : {FimUnit::character, FimUnit::token, FimUnit::line}) {
+      const FimConfig config = config_of(rate, unit, 1, 1, 1);
+      transforms.emplace_back(config, FimTransform(config, tokenizer));
+    }
   Totals totals;
   uint64_t sample_index = 0;
   int full_rate_expected = 0;
   for (int done = 0; done < count; done += kAtOnce) {
     Tokens stream;
     for (const Tokens& document :
-         test::random_documents(tokenizer, static_cast<uint64_t>(done), kAtOnce, 140))
+         documents_of(tokenizer, kinds, static_cast<uint64_t>(done), kAtOnce))
       stream = std::move(stream) + document;
     for (size_t at = 0; at < stream.size();) {
       const size_t n = std::min<size_t>(stream.size() - at, 2 + rng.below(400));
       const Tokens in(stream.begin() + at, stream.begin() + at + n);
       at += n;
-      FimConfig config = config_of(rng.below(3) == 0 ? rng.uniform() : 1.0,
-                                   static_cast<FimUnit>(rng.below(3)), 1, 1, 1);
+      const auto& [config, transform] = transforms[rng.below(transforms.size())];
       Sample out;
-      const FimTransform transform(config, tokenizer);
       transform.apply(in, key_of(sample_index), out);
       Totals one;
       check(tokenizer, config, in, out, one);
@@ -218,11 +260,12 @@ void check_random_documents(const Tokenizer& tokenizer, int count) {
     }
   }
   // The test has seen what it is about.
+  testing::Test::RecordProperty("cuts", 2 * totals.transformed);
   EXPECT_GT(full_rate_expected, count / 3);
   EXPECT_GT(totals.kinds[1], count / 10);
   EXPECT_GT(totals.kinds[2], count / 10);
   EXPECT_GT(totals.kinds[3], count / 10);
-  EXPECT_GT(totals.fragments, 10);
+  EXPECT_TRUE(kinds || totals.fragments > 10);
   EXPECT_LT(static_cast<double>(totals.padded), 0.5 * totals.samples);
   EXPECT_EQ(totals.reverted, 0);
   testing::Test::RecordProperty("samples", totals.samples);
@@ -239,6 +282,21 @@ TEST(Fim, HoldsOverRandomDocumentsWithThe20BTokenizer) {
   const auto path = test::test_data("20B_tokenizer.json");
   if (!path) GTEST_SKIP() << "needs MIDFILL_TEST_DATA";
   check_random_documents(Tokenizer::load(*path), 10000);
+  check_random_documents(Tokenizer::load(*path), 5000, true);
+}
+
+TEST(Fim, HoldsOverEveryKindOfTextWithTrainedTokenizers) {
+  for (const bool space_runs : {true, false}) {
+    PieceCounts counts(space_runs);
+    for (uint64_t d = 0; d < 2000; ++d) {
+      Rng rng(4, Purpose::kTest, 2, d);
+      counts.add(text_of_kind(d, rng, 600));
+    }
+    const std::string json = train_bpe(counts, {.vocab_size = 500, .space_runs = space_runs});
+    const Tokenizer tokenizer = Tokenizer::from_json(json, "trained");
+    ASSERT_TRUE(tokenizer.has_local_pieces());
+    check_random_documents(tokenizer, 10000, true);
+  }
 }
 
 // One document of known text with so much after it that nothing of it is dropped.
