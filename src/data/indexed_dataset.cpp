@@ -117,7 +117,7 @@ void IndexedDataset::read_index(const InputFile& index, int vocab_size) {
   });
   const uint64_t bin_size = bin_.bytes().size();
   require(bin_size == static_cast<uint64_t>(starts_[n]) * static_cast<uint64_t>(token_bytes),
-          "{}: {} bytes, expected {}: {} tokens of {} as {} says", bin_.path().string(), bin_size,
+          "{}: {} bytes, expected {}: {} tokens of {} as {} says", bin_.path().native(), bin_size,
           starts_[n] * token_bytes, starts_[n], token_bytes, path);
 
   bool one_each = true;  // each document a sequence: the usual case, which needs no table
@@ -151,7 +151,7 @@ int64_t IndexedDataset::document(int64_t d) const {
 void IndexedDataset::read(int64_t begin, std::span<TokenId> out) const {
   const int64_t n = static_cast<int64_t>(out.size());
   require(begin >= 0 && begin <= n_tokens() && n <= n_tokens() - begin,
-          "{}: tokens {} to {} wanted, has {}", bin_.path().string(), begin, begin + n, n_tokens());
+          "{}: tokens {} to {} wanted, has {}", bin_.path().native(), begin, begin + n, n_tokens());
   std::array<std::byte, kChunkBytes> chunk;
   const int64_t token_bytes = bytes_of(type_);
   const int64_t per_chunk = static_cast<int64_t>(kChunkBytes) / token_bytes;
@@ -171,7 +171,7 @@ void IndexedDataset::report(const std::byte* from, int64_t first, size_t n) cons
   for (size_t i = 0; i < n; ++i) {
     const int64_t id = load_as<T>(from + i * sizeof(T));
     require(id >= 0 && id <= max_id_, "{}: token {} is {}, expected an id from 0 to {}",
-            bin_.path().string(), first + static_cast<int64_t>(i), id, max_id_);
+            bin_.path().native(), first + static_cast<int64_t>(i), id, max_id_);
   }
 }
 

@@ -159,9 +159,9 @@ void MappedFile::read(uint64_t offset, std::span<std::byte> out) const {
   struct stat status {};
   if (::fstat(fd_, &status) != 0) fail_errno(path_, "stat");
   require(static_cast<uint64_t>(status.st_size) >= size_,
-          "{}: ends at byte {}, expected {} bytes; was it cut while in use?", path_.string(),
+          "{}: ends at byte {}, expected {} bytes; was it cut while in use?", path_.native(),
           status.st_size, size_);
-  require(copied, "{}: cannot read bytes {} to {}: the disk fails", path_.string(), offset,
+  require(copied, "{}: cannot read bytes {} to {}: the disk fails", path_.native(), offset,
           offset + out.size());
 }
 

@@ -122,9 +122,11 @@ void compose(CodePoints& points) {
     const auto is_mark = [](utf8proc_int32_t c) { return combining_class(c) != 0; };
     const auto begin = std::find_if(run, points.end(), is_mark);
     run = std::find_if_not(begin, points.end(), is_mark);
-    std::stable_sort(begin, run, [](utf8proc_int32_t a, utf8proc_int32_t b) {
+    const auto before = [](utf8proc_int32_t a, utf8proc_int32_t b) {
       return combining_class(a) < combining_class(b);
-    });
+    };
+    // Sorting asks for memory, and marks are mostly in order.
+    if (!std::is_sorted(begin, run, before)) std::stable_sort(begin, run, before);
   }
   const auto options = static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
   const auto n = utf8proc_normalize_utf32(points.data(),
@@ -280,7 +282,7 @@ std::string_view nfc(std::string_view text, std::string& buffer) {
   const uint8_t* const flags = table();
   size_t copied = 0;  // text[0, copied) is in `buffer`
   bool changed = false;
-  CodePoints points;
+  thread_local CodePoints points;
   // `safe` is where the last code point began that neither changes nor touches what is before it.
   for (size_t at = unsafe, safe = at == 0 ? 0 : previous(text, at); at < text.size();) {
     if (static_cast<signed char>(text[at]) >= 0) {  // ASCII is always safe
