@@ -231,7 +231,7 @@ void write_safetensors(const std::filesystem::path& path,
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
-  return fmt::format("({})", fmt::join(shape, ", "));
+  return one_line(fmt::format("({})", fmt::join(shape, ", ")));
 }
 
 }  // namespace midfill

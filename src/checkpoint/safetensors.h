@@ -57,7 +57,7 @@ void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, std::string>& metadata,
                        AtomicFile::Existing existing = AtomicFile::Existing::refuse);
 
-// "(2, 3)"; for messages.
+// "(2, 3)", shortened; for messages.
 std::string shape_text(const std::vector<int64_t>& shape);
 
 }  // namespace midfill

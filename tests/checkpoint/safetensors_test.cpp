@@ -264,5 +264,15 @@ TEST_F(Safetensors, NamesInMessagesStayOnOneLine) {
   EXPECT_EQ(in_quotes("\xff"), "\"\\ufffd\"");
 }
 
+// Found by fuzzing: a message held all of a shape.
+TEST_F(Safetensors, ShapesInMessagesAreShort) {
+  std::string dims = "9223372036854775807";
+  for (int i = 0; i < 1000; ++i) dims += ",9223372036854775807";
+  const std::string message =
+      refused_tensor("\"dtype\":\"F32\",\"shape\":[" + dims + "],\"data_offsets\":[0,8]", 8);
+  EXPECT_THAT(message, HasSubstr("overflows 64 bits"));
+  EXPECT_LT(message.size() - directory_.path().string().size(), 400u);
+}
+
 }  // namespace
 }  // namespace midfill
