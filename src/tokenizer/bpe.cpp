@@ -2,11 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <functional>
 #include <string>
 #include <unordered_map>
-
-#include "kernels/common/check.h"
 
 namespace midfill {
 
@@ -27,6 +24,7 @@ Bpe::Bpe(const std::array<TokenId, 256>& byte_ids, const std::vector<Merge>& mer
          std::optional<PieceIndex> whole_pieces)
     : byte_ids_(byte_ids), byte_ranks_(size_t{256} * 256) {
   index_pairs(merges);
+  index_lengths(merges);
   for (size_t left = 0; left < 256; ++left)
     for (size_t right = 0; right < 256; ++right)
       byte_ranks_[256 * left + right] = rank(byte_ids_[left], byte_ids_[right]);
@@ -52,6 +50,29 @@ void Bpe::index_pairs(const std::vector<Merge>& merges) {
     may_merge_[h >> bit_shift_ >> 6] |= uint64_t{1} << (h >> bit_shift_ & 63);
     results_.push_back(result);
   }
+}
+
+// Leaves lengths_ empty where the merges do not meet the condition of merge_in_windows: a token is
+// made by merges of lower ranks than those that use it, and always of the same number of bytes.
+void Bpe::index_lengths(const std::vector<Merge>& merges) {
+  constexpr uint32_t kLongest = uint32_t{1} << 30;
+  TokenId last = *std::ranges::max_element(byte_ids_);
+  for (const Merge& merge : merges) last = std::max({last, merge.left, merge.right, merge.result});
+  std::vector<uint32_t> lengths(static_cast<size_t>(last) + 1);
+  std::vector<bool> used(lengths.size());
+  for (const TokenId id : byte_ids_)
+    if (id >= 0) lengths[static_cast<size_t>(id)] = 1;
+  for (const auto& [left, right, result] : merges) {
+    if (left < 0 || right < 0 || result < 0) return;
+    const auto l = static_cast<size_t>(left), r = static_cast<size_t>(right);
+    const auto made = static_cast<size_t>(result);
+    used[l] = used[r] = true;
+    const uint32_t length = lengths[l] + lengths[r];
+    const bool known = lengths[l] != 0 && lengths[r] != 0 && length <= kLongest;
+    if (!known || used[made] || (lengths[made] != 0 && lengths[made] != length)) return;
+    lengths[made] = length;
+  }
+  lengths_ = std::move(lengths);
 }
 
 uint32_t Bpe::rank(TokenId left, TokenId right) const {
@@ -85,14 +106,18 @@ void Bpe::index_whole_pieces(const std::vector<Merge>& merges) {
   }
 }
 
-void Bpe::encode(std::string_view piece, std::vector<TokenId>& out) const {
+void Bpe::encode(std::string_view piece, std::vector<TokenId>& out, LongPieceWork* work) const {
   if (piece.size() <= kShortPiece) {
     TokenId ids[kShortPiece];
     out.insert(out.end(), ids, ids + encode_short(piece, ids));
     return;
   }
   if (const TokenId whole = whole_pieces_.find(piece); whole >= 0) return out.push_back(whole);
-  merge_long(piece, out);
+  if (lengths_.empty()) {
+    merge_with_heap(piece, out);
+  } else {
+    merge_in_windows(piece, out, work);
+  }
 }
 
 size_t Bpe::encode_short(std::string_view piece, TokenId* out) const {
@@ -143,53 +168,6 @@ size_t Bpe::merge_short(std::string_view piece, TokenId* ids) const {
   size_t count = 0;
   for (size_t i = 0; i < n; i = next[i]) ids[count++] = ids[i];
   return count;
-}
-
-void Bpe::merge_long(std::string_view piece, std::vector<TokenId>& out) const {
-  require(piece.size() < UINT32_MAX,
-          "a piece of {} bytes without a split point, expected under 4 GiB", piece.size());
-  const auto n = static_cast<uint32_t>(piece.size());
-  struct Symbol {
-    TokenId id;
-    uint32_t previous, next;  // n: none
-    uint32_t rank;            // of the pair with the next symbol
-  };
-  std::vector<Symbol> symbols(n);
-  // Candidates, lowest rank first, then leftmost; stale ones are recognised when they come up.
-  std::vector<uint64_t> heap;
-  const auto look_up = [&](uint32_t i) {
-    Symbol& s = symbols[i];
-    s.rank = s.next == n ? kNoRank : rank(s.id, symbols[s.next].id);
-    return s.rank != kNoRank;
-  };
-  const auto candidate = [&](uint32_t i) { return uint64_t{symbols[i].rank} << 32 | i; };
-  for (uint32_t i = 0; i < n; ++i)
-    symbols[i] = {byte_ids_[static_cast<uint8_t>(piece[i])], i == 0 ? n : i - 1, i + 1, kNoRank};
-  for (uint32_t i = 0; i < n; ++i)
-    if (look_up(i)) heap.push_back(candidate(i));
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
-  const auto push = [&](uint32_t i) {
-    if (!look_up(i)) return;
-    heap.push_back(candidate(i));
-    std::push_heap(heap.begin(), heap.end(), std::greater<>());
-  };
-
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    const uint64_t top = heap.back();
-    heap.pop_back();
-    const auto i = static_cast<uint32_t>(top);
-    Symbol& left = symbols[i];
-    if (left.rank != top >> 32 || left.rank == kNoRank) continue;
-    Symbol& right = symbols[left.next];
-    left.id = results_[left.rank];
-    left.next = right.next;
-    right.rank = kNoRank;
-    if (left.next != n) symbols[left.next].previous = i;
-    push(i);
-    if (left.previous != n) push(left.previous);
-  }
-  for (uint32_t i = 0; i != n; i = symbols[i].next) out.push_back(symbols[i].id);
 }
 
 }  // namespace midfill

@@ -18,6 +18,12 @@ struct Merge {
   TokenId left, right, result;
 };
 
+// What a long piece cost, for tests.
+struct LongPieceWork {
+  size_t merged = 0;   // bytes of all windows
+  size_t longest = 0;  // window, in bytes
+};
+
 class Bpe {
  public:
   // `byte_ids`: the symbol of each byte, -1 for bytes that never occur. `merges`: by rank, no pair
@@ -25,8 +31,9 @@ class Bpe {
   Bpe(const std::array<TokenId, 256>& byte_ids, const std::vector<Merge>& merges,
       std::optional<PieceIndex> whole_pieces = std::nullopt);
 
-  // Appends the ids of one piece. Time is n log n in the worst case.
-  void encode(std::string_view piece, std::vector<TokenId>& out) const;
+  // Appends the ids of one piece.
+  void encode(std::string_view piece, std::vector<TokenId>& out,
+              LongPieceWork* work = nullptr) const;
 
   // The same for a piece of at most kShortPiece bytes, without a vector: writes the ids to `out`,
   // which has room for one a byte, and returns their number.
@@ -41,12 +48,16 @@ class Bpe {
   };
 
   void index_pairs(const std::vector<Merge>& merges);
+  void index_lengths(const std::vector<Merge>& merges);
   void index_whole_pieces(const std::vector<Merge>& merges);
   uint32_t rank(TokenId left, TokenId right) const;
   size_t merge_short(std::string_view piece, TokenId* ids) const;
-  void merge_long(std::string_view piece, std::vector<TokenId>& out) const;
+  void merge_with_heap(std::string_view piece, std::vector<TokenId>& out) const;
+  void merge_in_windows(std::string_view piece, std::vector<TokenId>& out,
+                        LongPieceWork* work) const;
 
   std::array<TokenId, 256> byte_ids_;
+  std::vector<uint32_t> lengths_;     // bytes by id; empty: no windows
   std::vector<TokenId> results_;      // by rank
   std::vector<uint32_t> byte_ranks_;  // of the pairs of bytes, at 256 * left + right
   // Of all pairs: open addressing, a power of two, at most 4/5 full. Before it a bit for every

@@ -49,18 +49,56 @@ TEST(Bpe, TakesNoTokenThatItsOwnTextDoesNotGive) {
   EXPECT_EQ(ids, (std::vector<TokenId>{300, 'c'}));
 }
 
-// Quadratic time would take hours.
-TEST(Bpe, IsFastOnOneLongPiece) {
-  RandomMerges random(1, 1, 0);
-  for (TokenId t = 'a', n = 0; n < 10; ++n) {
-    random.merges.push_back({t, t, 256 + n});
+// Tables of all shapes, in windows or not: small alphabets make tokens that depend on far
+// neighbours.
+TEST(Bpe, JoinsWindowsExactly) {
+  for (uint64_t seed = 0; seed < 150; ++seed) {
+    const int letters = 1 + static_cast<int>(seed % 3);
+    RandomMerges random(seed, letters, 3 + static_cast<int>(seed % 40));
+    if (seed % 5 == 0) random.shuffle(seed);  // merges that use a token before it is made
+    const Bpe bpe(random.byte_ids, random.merges);
+    Rng rng(seed, Purpose::kTest, 4);
+    for (int sample = 0; sample < 6; ++sample) {
+      std::string piece = random_piece(rng, letters, 65 + rng.below(500));
+      if (sample % 2 == 1) {  // periodic
+        const size_t period = 1 + rng.below(9);
+        for (size_t i = period; i < piece.size(); ++i) piece[i] = piece[i - period];
+      }
+      std::vector<TokenId> ids;
+      bpe.encode(piece, ids);
+      ASSERT_EQ(ids, random.merge(piece)) << "seed " << seed;
+    }
+  }
+}
+
+// The work is counted, not timed: a fixed multiple of the bytes, in windows of bounded size.
+TEST(Bpe, IsLinearOnLongPieces) {
+  RandomMerges random(1, 2, 0);
+  for (TokenId t = 'a', n = 0; n < 7; ++n) {
+    random.merges.push_back({t, t, 256 + n});  // runs of "a" up to 128
     t = 256 + n;
   }
+  random.merges.push_back({'a', 'b', 263});
+  random.merges.push_back({263, 263, 264});
   const Bpe bpe(random.byte_ids, random.merges);
+  Rng rng(2, Purpose::kTest);
+  for (const size_t n : {100'000, 200'000, 400'000}) {
+    std::string alternating;
+    while (alternating.size() < n) alternating += "ab";
+    for (const std::string& piece :
+         {std::string(n, 'a'), std::string(n, 'z'), alternating, random_piece(rng, 2, n)}) {
+      LongPieceWork work;
+      std::vector<TokenId> ids;
+      bpe.encode(piece, ids, &work);
+      EXPECT_GE(work.merged, n);
+      EXPECT_LE(work.merged, 2 * n + 1024);
+      EXPECT_LE(work.longest, 1024u);
+    }
+  }
   std::vector<TokenId> ids;
-  bpe.encode(std::string(2'000'000, 'a'), ids);
-  EXPECT_EQ(ids.size(), 2'000'000u / 1024 + 1);  // 1953 blocks of 1024, and 128
-  EXPECT_EQ(ids.back(), 256 + 6);
+  bpe.encode(std::string(1'000'000, 'a'), ids);
+  EXPECT_EQ(ids.size(), 1'000'000u / 128 + 1);  // 7812 blocks of 128, and 64
+  EXPECT_EQ(ids.back(), 256 + 5);
 }
 
 TEST(PieceIndex, FindsWhatWasAdded) {

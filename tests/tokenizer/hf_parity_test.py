@@ -52,6 +52,12 @@ def hand_written():
         "1\u00bd\u2167\u0663\u4e09", "\u01c5\u02b0\u00aa", "\u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",
         "=" * 300, "a" * 300, "ab" * 200, "\u4e2d" * 100, "https://example.org/a_b-c?d=e&f=%20#g",
     ]
+    draw = random.Random(19)
+    for unit in ("=", "a", "ab", "-", "\n", "7", " ", "\u4e2d", "xyz", "the", "_A1"):
+        texts += [unit * n for n in (40, 63, 64, 65, 128, 500, 4000)]
+    texts += ["".join(draw.choice(letters) for _ in range(3000)) for letters in ("ab", "etaoinshr", "aeiou\u00e9", "=-_*#")]
+    for n in (24, 25, 26, 48, 49, 50, 73, 4097):  # of these runs one space may go along with what follows
+        texts += [" " * n + after for after in ("", "x", "'s", "'", "\n", "\n x", "1", "\u3000", "\u00a0 x", "\t  x", "'s's")]
     for special in SPECIALS + ["<|endoftext|", "<|SUF|><|PRE|>", "<|endoftext|><|endoftext|>"]:
         texts += [special, f"a{special}b", f"  {special}  \n", f"\u00e9{special}\u0301", f"{special[:-1]}"]
     for n in range(1, 101):

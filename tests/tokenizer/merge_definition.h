@@ -33,6 +33,14 @@ struct RandomMerges {
     }
   }
 
+  // The same merges in another order.
+  void shuffle(uint64_t seed) {
+    Rng rng(seed, Purpose::kTest, 9);
+    for (size_t i = merges.size(); i > 1; --i) std::swap(merges[i - 1], merges[rng.below(i)]);
+    rank.clear();
+    for (size_t i = 0; i < merges.size(); ++i) rank[{merges[i].left, merges[i].right}] = i;
+  }
+
   // The definition: the pair of lowest rank, leftmost first, until there is none.
   std::vector<TokenId> merge(std::string_view piece) const {
     std::vector<TokenId> ids(piece.begin(), piece.end());
