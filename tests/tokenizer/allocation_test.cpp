@@ -1,44 +1,12 @@
-// Encoding allocates nothing once a thread has seen texts of the kind. This
-// program's operator new counts.
+// Encoding allocates nothing once a thread has seen texts of the kind.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
 #include <string>
 
 #include "src/tokenizer/bpe_trainer.h"
 #include "src/tokenizer/tokenizer.h"
+#include "tests/support/allocations.h"
 #include "tests/support/test_support.h"
-
-namespace {
-thread_local size_t allocations = 0;
-
-void* counted(size_t size, size_t alignment = alignof(std::max_align_t)) {
-  ++allocations;
-  void* memory = std::aligned_alloc(alignment, (size + alignment) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-}  // namespace
-
-void* operator new(size_t size) {
-  return counted(size);
-}
-void* operator new(size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<size_t>(alignment));
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, size_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
 
 namespace midfill {
 namespace {
@@ -66,9 +34,9 @@ void expect_no_allocation(const Tokenizer& tokenizer) {
         tokenizer.encode_to(text, ids, {.match_special = match_special});
     };
     encode_all();
-    const size_t before = allocations;
+    const size_t before = test::allocations();
     encode_all();
-    EXPECT_EQ(allocations - before, 0u) << "match_special " << match_special;
+    EXPECT_EQ(test::allocations() - before, 0u) << "match_special " << match_special;
   }
 }
 
