@@ -66,12 +66,7 @@ void add_bench_loader(CLI::App& bench, Run& run) {
   app->add_option("--run-ms", options->run_ms, "Milliseconds of a run, in whole steps")
       ->check(whole_number(1, 1000000))
       ->capture_default_str();
-  app->add_option("--json", options->json,
-                  "Also write the figures to FILE; alone or with -, one object on standard output "
-                  "in place of the table")
-      ->type_name("FILE")
-      ->expected(0, 1)
-      ->default_str("-");
+  add_json_option(*app, options->json, "table");
   app->footer(
       "Example:\n  midfill bench loader --config configs/quickstart.json --threads 2\n"
       "  midfill bench loader plain context/char --config my.json --data data/code_train");

@@ -8,6 +8,16 @@
 
 namespace midfill {
 
+void add_json_option(CLI::App& app, std::string& json, const std::string& place) {
+  app.add_option("--json", json,
+                 fmt::format("Also write the figures to FILE; alone or with -, one object on "
+                             "standard output in place of the {}",
+                             place))
+      ->type_name("FILE")
+      ->expected(0, 1)
+      ->default_str("-");
+}
+
 int print_bench_report(const std::string& json, int indent, const std::function<Json()>& make,
                        const std::function<std::string(const Json&)>& text) {
   const bool only_json = json == "-";

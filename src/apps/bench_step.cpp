@@ -141,13 +141,7 @@ void add_bench_step(CLI::App& bench, Run& run) {
   app->add_option("--warmup", step.warmup, "Steps before the timed ones")
       ->check(whole_number(0, INT32_MAX))
       ->capture_default_str();
-  app->add_option(
-         "--json", options->json,
-         "Also write the figures to FILE; alone or with -, one object on standard output in "
-         "place of the lines")
-      ->type_name("FILE")
-      ->expected(0, 1)
-      ->default_str("-");
+  add_json_option(*app, options->json, "lines");
   app->add_flag("--list", options->list, "Only say what would be measured");
   app->footer(
       "Example:\n"

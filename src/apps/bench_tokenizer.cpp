@@ -44,12 +44,7 @@ void add_bench_tokenizer(CLI::App& bench, Run& run) {
   app->add_option("--runs", tokenizer.runs, "Timed passes over the text, after one of warm-up")
       ->check(whole_number(1, 1000000))
       ->capture_default_str();
-  app->add_option("--json", options->json,
-                  "Also write the figures to FILE; alone or with -, one object on standard output "
-                  "in place of the table")
-      ->type_name("FILE")
-      ->expected(0, 1)
-      ->default_str("-");
+  add_json_option(*app, options->json, "table");
   app->footer(
       "Example:\n  midfill bench tokenizer --tokenizer 20B_tokenizer.json --input src --threads 2");
   app->callback([options, &run] {
