@@ -1,6 +1,7 @@
 #include "src/data/document_fim.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 namespace midfill {
@@ -78,11 +79,8 @@ void DocumentFim::get(uint64_t seed, uint64_t epoch, int64_t k, Sample& sample) 
     const auto from = at - span.begin, to = until - span.begin;
     const FimKey key{seed, Purpose::kDocumentFim, epoch, static_cast<uint64_t>(span.begin)};
     // What is dropped, and padding, are known at the group's end.
-    if (until == span.end) {
-      transform_.apply(tokens, key, group);
-    } else {
-      transform_.apply(tokens, key, group, static_cast<int32_t>(to));
-    }
+    const auto enough = until == span.end ? std::numeric_limits<int32_t>::max() : to;
+    transform_.apply(tokens, key, group, static_cast<int32_t>(enough));
     sample.tokens.insert(sample.tokens.end(), group.tokens.begin() + from,
                          group.tokens.begin() + to);
     sample.weights.insert(sample.weights.end(), group.weights.begin() + from,

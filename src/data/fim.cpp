@@ -6,10 +6,15 @@
 #include <vector>
 
 #include "kernels/common/check.h"
+#include "src/tokenizer/unicode.h"
 
 namespace midfill {
 
 namespace {
+
+using unicode::character_length;
+using unicode::continues_character;
+using unicode::kLongestCharacter;
 
 // PRE, SUF, MID and the EOD.
 constexpr int32_t kMarks = 4;
@@ -18,17 +23,12 @@ constexpr int32_t kMarks = 4;
 constexpr int32_t kUsualGrowth = 2;
 // Attempts to use room left over by a first fit.
 constexpr int kRefinements = 2;
-constexpr size_t kLongestCharacter = 4;  // bytes
-constexpr int32_t kBlock = 64;           // tokens whose places are counted together
+constexpr int32_t kBlock = 64;  // tokens whose places are counted together
 
 // What facts_ says of a token beside the number of places.
 constexpr uint32_t kSpecial = 1u << 31;  // stands for no text
 constexpr uint32_t kInside = 1u << 30;   // begins inside a character
 constexpr uint32_t kPlaces = kInside - 1;
-
-bool continues_character(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
-}
 
 // The position of the first `wanted`, or the size. In blocks, so that it becomes vector code.
 size_t find(std::span<const TokenId> tokens, TokenId wanted) {
@@ -46,10 +46,9 @@ size_t find(std::span<const TokenId> tokens, TokenId wanted) {
 size_t incomplete_tail(std::string_view text) {
   const size_t furthest = std::min<size_t>(text.size(), 3);
   for (size_t back = 1; back <= furthest; ++back) {
-    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
-    if ((byte & 0xC0) == 0x80) continue;
-    const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
-    return length > back ? text.size() - back : text.size();
+    const char byte = text[text.size() - back];
+    if (continues_character(byte)) continue;
+    return character_length(byte) > back ? text.size() - back : text.size();
   }
   return text.size();
 }

@@ -19,8 +19,7 @@ constexpr std::string_view kMark = "<FILL>";
 // A cut that training never makes: it is always between characters.
 void refuse_cut_character(std::string_view prefix, std::string_view suffix) {
   for (size_t before = 1; before <= std::min<size_t>(prefix.size(), 3); ++before) {
-    const auto lead = static_cast<unsigned char>(prefix[prefix.size() - before]);
-    const size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
+    const size_t length = unicode::character_length(prefix[prefix.size() - before]);
     if (length <= before || length - before > suffix.size()) continue;
     const std::string character =
         std::string(prefix.substr(prefix.size() - before)).append(suffix, 0, length - before);

@@ -9,22 +9,14 @@ namespace midfill {
 
 namespace {
 
-constexpr size_t kLongest = 4;  // bytes of a character
-
-bool continues_character(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
-}
-
-// The bytes that a character has by its first one.
-size_t length_of(char first) {
-  const auto byte = static_cast<unsigned char>(first);
-  return byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
-}
+using unicode::character_length;
+using unicode::continues_character;
+using unicode::kLongestCharacter;
 
 // Where the last character of `text`, which is not empty, begins; its size where none does in the
 // last four bytes.
 size_t last_character(std::string_view text) {
-  for (size_t back = 1; back <= std::min(text.size(), kLongest); ++back)
+  for (size_t back = 1; back <= std::min(text.size(), kLongestCharacter); ++back)
     if (!continues_character(text[text.size() - back])) return text.size() - back;
   return text.size();
 }
@@ -54,10 +46,10 @@ PieceBoundaries::PieceBoundaries(const Tokenizer& tokenizer)
     Edge first = none, last = none;
     size_t at = 0;
     if (!continues_character(bytes[0])) {
-      const std::string_view c = bytes.substr(0, length_of(bytes[0]));
-      first = c.size() < length_of(bytes[0]) ? split
-              : unicode::is_valid_utf8(c)    ? edge_of(unicode::next(c, at))
-                                             : none;
+      const std::string_view c = bytes.substr(0, character_length(bytes[0]));
+      first = c.size() < character_length(bytes[0]) ? split
+              : unicode::is_valid_utf8(c)           ? edge_of(unicode::next(c, at))
+                                                    : none;
     }
     const std::string_view c = bytes.substr(last_character(bytes));
     if (c.empty()) {
@@ -72,20 +64,22 @@ PieceBoundaries::PieceBoundaries(const Tokenizer& tokenizer)
 
 // The same question where a character before or behind is spread over several tokens.
 bool PieceBoundaries::at_split_character(std::span<const TokenId> tokens, size_t i) const {
-  char before[kLongest], behind[kLongest];
+  char before[kLongestCharacter], behind[kLongestCharacter];
   size_t n = 0;
-  for (size_t t = i; t > 0 && n < kLongest; --t) {
+  for (size_t t = i; t > 0 && n < kLongestCharacter; --t) {
     const std::string_view bytes = tokenizer_.bytes_of(tokens[t - 1]);
-    for (size_t b = bytes.size(); b > 0 && n < kLongest; --b) before[kLongest - ++n] = bytes[b - 1];
+    for (size_t b = bytes.size(); b > 0 && n < kLongestCharacter; --b)
+      before[kLongestCharacter - ++n] = bytes[b - 1];
   }
-  std::string_view last(before + kLongest - n, n);
+  std::string_view last(before + kLongestCharacter - n, n);
   if (n > 0) last.remove_prefix(last_character(last));
   size_t m = 0;
-  for (size_t t = i; t < tokens.size() && m < kLongest; ++t)
+  for (size_t t = i; t < tokens.size() && m < kLongestCharacter; ++t)
     for (const char byte : tokenizer_.bytes_of(tokens[t]))
-      if (m < kLongest) behind[m++] = byte;
+      if (m < kLongestCharacter) behind[m++] = byte;
   const std::string_view first =
-      m == 0 ? std::string_view() : std::string_view(behind, m).substr(0, length_of(behind[0]));
+      m == 0 ? std::string_view()
+             : std::string_view(behind, m).substr(0, character_length(behind[0]));
   if (last.empty() || first.empty() || !unicode::is_valid_utf8(last) ||
       !unicode::is_valid_utf8(first))
     return false;

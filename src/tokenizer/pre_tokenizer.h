@@ -60,16 +60,7 @@ class PreTokenizer {
   // during the call.
   template <typename Piece>
   void split(std::string_view text, Piece&& piece) const {
-    if (text.empty()) return;
-    if (is_plain_gpt2()) {
-      for (size_t at = 0; at < text.size();) {
-        const size_t end = gpt2_piece_end(text, at);
-        piece(text.substr(at, end - at));
-        at = end;
-      }
-    } else {
-      split_from(0, text, piece);
-    }
+    if (!text.empty()) split_from(0, text, piece);
   }
 
  private:

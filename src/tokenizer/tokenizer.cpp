@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "kernels/common/check.h"
 #include "src/io/file.h"
@@ -210,8 +211,9 @@ void Tokenizer::Impl::encode_section(std::string_view text, bool is_ascii, bool 
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
-  for (const std::string& bytes : impl_->bytes) bytes_.push_back(bytes);
-  special_ = impl_->special;
+  // From where reading is quick; what the file was indexed with is needed no more.
+  for (const std::string& bytes : std::exchange(impl_->bytes, {})) bytes_.push_back(bytes);
+  special_ = std::move(impl_->special);
 }
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;

@@ -19,6 +19,18 @@ bool is_word(char32_t c);
 // not know.
 bool is_numeric(char32_t c);
 
+constexpr size_t kLongestCharacter = 4;  // bytes of UTF-8
+
+// Whether a byte is not the first of its character.
+inline bool continues_character(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
+// The bytes that a character has by its first one.
+inline size_t character_length(char first) {
+  const auto byte = static_cast<unsigned char>(first);
+  return byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+}
+
 // The code point at text[at] of well-formed UTF-8; moves `at` past it.
 inline char32_t next(std::string_view text, size_t& at) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -42,7 +54,7 @@ inline char32_t next(std::string_view text, size_t& at) {
 // Where the code point before text[at] begins; at > 0.
 inline size_t previous(std::string_view text, size_t at) {
   do --at;
-  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+  while (at > 0 && continues_character(text[at]));
   return at;
 }
 
