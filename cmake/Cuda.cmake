@@ -32,6 +32,6 @@ set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_SOURCE_DIR}/cmake/record_ptxas.sh ${CMA
 # the headers of CUDA do not pass; g++ gives those when it compiles the same files for the emulation.
 # fmt decides by __NVCC__ that constexpr is missing, and then does not compile as C++20.
 add_compile_options(
-  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-march=${MIDFILL_ARCH},-Wall,-Wextra,-Werror,-fopenmp>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-march=${MIDFILL_ARCH},-Wall,-Wextra,-Werror,-fopenmp-simd>"
   "$<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings;-lineinfo;-Xptxas=-v;-Xptxas=-warn-spills>"
   "$<$<COMPILE_LANGUAGE:CUDA>:-DFMT_USE_CONSTEXPR=1>")

@@ -1,6 +1,5 @@
 # Every dependency comes from the distribution, each for one job; scripts/install_deps.sh installs them.
 find_package(Threads REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(fmt REQUIRED)            # messages, until the distribution's compiler has std::format
 find_package(nlohmann_json REQUIRED)  # configuration and headers
 find_package(CLI11 REQUIRED)          # command line
@@ -13,11 +12,11 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 
-# fp32 GEMM: OpenBLAS built on OpenMP, so that its threads are the kernels' threads.
-find_path(OPENBLAS_INCLUDE_DIR cblas.h
-          PATH_SUFFIXES ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp openblas REQUIRED)
-find_library(OPENBLAS_LIBRARY openblas
-             PATH_SUFFIXES ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp openblas-openmp REQUIRED)
+# fp32 GEMM: the single-threaded build of OpenBLAS, called from our threads (kernels/linear.cpp).
+find_path(OPENBLAS_SERIAL_INCLUDE_DIR cblas.h
+          PATH_SUFFIXES ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial openblas REQUIRED)
+find_library(OPENBLAS_SERIAL_LIBRARY openblas
+             PATH_SUFFIXES ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial openblas-serial REQUIRED)
 add_library(openblas INTERFACE)
-target_include_directories(openblas SYSTEM INTERFACE ${OPENBLAS_INCLUDE_DIR})
-target_link_libraries(openblas INTERFACE ${OPENBLAS_LIBRARY})
+target_include_directories(openblas SYSTEM INTERFACE ${OPENBLAS_SERIAL_INCLUDE_DIR})
+target_link_libraries(openblas INTERFACE ${OPENBLAS_SERIAL_LIBRARY})

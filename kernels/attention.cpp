@@ -1,7 +1,5 @@
 #include "kernels/attention.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -22,17 +20,18 @@ void RotaryTables::check() const {
   require(base > 0.0, "{}: base {} is not positive", kOp, base);
 }
 
-void RotaryTables::run(Cpu&) const {
+void RotaryTables::run(Cpu& cpu) const {
   const int64_t T = cos.dim(0), half = cos.dim(1);
   auto *c = cos.as<float>(), *s = sin.as<float>();
-#pragma omp parallel for schedule(static)
-  for (int64_t t = 0; t < T; ++t)
-    for (int64_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(t) *
-                           std::pow(base, -static_cast<double>(i) / static_cast<double>(half));
-      c[t * half + i] = static_cast<float>(std::cos(angle));
-      s[t * half + i] = static_cast<float>(std::sin(angle));
-    }
+  parallel_ranges(cpu, T, 1, [&](int64_t begin, int64_t end_) {
+    for (int64_t t = begin; t < end_; ++t)
+      for (int64_t i = 0; i < half; ++i) {
+        const double angle = static_cast<double>(t) *
+                             std::pow(base, -static_cast<double>(i) / static_cast<double>(half));
+        c[t * half + i] = static_cast<float>(std::cos(angle));
+        s[t * half + i] = static_cast<float>(std::sin(angle));
+      }
+  });
 }
 
 void AttentionForward::check() const {
@@ -54,13 +53,12 @@ void AttentionForward::run(Cpu& cpu) const {
   const auto* x = qkv.as<float>();
   auto *y = out.as<float>(), *log_sums = lse.as<float>();
 
-#pragma omp parallel for schedule(dynamic) num_threads(cpu.threads())
-  for (int64_t unit = 0; unit < g.B * g.NH * splits; ++unit) {
+  parallel_units(cpu, g.B * g.NH * splits, [&](int64_t unit, int thread) {
     const int64_t head = unit / splits, b = head / g.NH, h = head % g.NH;
     const auto rows = [&](int64_t part) {
       return Rows{x + g.packed_offset(b, h, part), g.packed_stride()};
     };
-    float* keys = memory + omp_get_thread_num() * thread_floats;
+    float* keys = memory + thread * thread_floats;
     float* values = keys + g.packed_floats();
     QueryTile tile(values + g.packed_floats(), g);
 
@@ -78,7 +76,7 @@ void AttentionForward::run(Cpu& cpu) const {
       for (int64_t r = 0; r < count; ++r)
         log_sums[head * g.T + begin + r] = tile.m[r] + std::log(tile.l[r]);
     }
-  }
+  });
 }
 
 void AttentionBackward::check() const {
@@ -176,51 +174,47 @@ void AttentionBackward::run(Cpu& cpu) const {
            std::min(kTile, g.T - i * kTile), g, turn, g.scale);
   };
 
-#pragma omp parallel num_threads(cpu.threads())
-  {
-    BackwardHead part(memory + omp_get_thread_num() * thread_floats, g);
-#pragma omp for schedule(dynamic)
-    for (int64_t unit = 0; unit < heads * splits; ++unit) {
-      const int64_t head = unit / splits, b = head / g.NH, h = head % g.NH;
-      const auto rows = [&](int64_t which) {
-        return Rows{x + g.packed_offset(b, h, which), g.packed_stride()};
-      };
-      if (splits > 1) part.dq = partials + unit * g.packed_floats();
-      for (int64_t i = 0; i < g.tiles; ++i) {
-        const int64_t begin = i * kTile, count = std::min(kTile, g.T - begin);
-        const int64_t offset = i * g.tile_floats();
-        pack(part.q + offset, rows(0).from(begin), begin, count, g, turn, g.scale);
-        pack(part.k + offset, rows(1).from(begin), begin, count, g, turn);
-        transpose(part.k_turned + offset, part.k + offset, g);
-        pack(part.dv, rows(2).from(begin), begin, count, g, straight);
-        transpose(part.v_turned + offset, part.dv, g);
-        pack(part.dout + offset, Rows{dy + g.head_offset(b, h), g.head_stride()}.from(begin), begin,
-             count, g, straight);
-        for (int64_t r = begin; r < begin + count; ++r) {
-          const float* row = y + g.head_offset(b, h) + r * g.head_stride();
-          const float* drow = part.dout + r * g.width;
-          float dot = 0.0f;
+  parallel_units(cpu, heads * splits, [&](int64_t unit, int thread) {
+    BackwardHead part(memory + thread * thread_floats, g);
+    const int64_t head = unit / splits, b = head / g.NH, h = head % g.NH;
+    const auto rows = [&](int64_t which) {
+      return Rows{x + g.packed_offset(b, h, which), g.packed_stride()};
+    };
+    if (splits > 1) part.dq = partials + unit * g.packed_floats();
+    for (int64_t i = 0; i < g.tiles; ++i) {
+      const int64_t begin = i * kTile, count = std::min(kTile, g.T - begin);
+      const int64_t offset = i * g.tile_floats();
+      pack(part.q + offset, rows(0).from(begin), begin, count, g, turn, g.scale);
+      pack(part.k + offset, rows(1).from(begin), begin, count, g, turn);
+      transpose(part.k_turned + offset, part.k + offset, g);
+      pack(part.dv, rows(2).from(begin), begin, count, g, straight);
+      transpose(part.v_turned + offset, part.dv, g);
+      pack(part.dout + offset, Rows{dy + g.head_offset(b, h), g.head_stride()}.from(begin), begin,
+           count, g, straight);
+      for (int64_t r = begin; r < begin + count; ++r) {
+        const float* row = y + g.head_offset(b, h) + r * g.head_stride();
+        const float* drow = part.dout + r * g.width;
+        float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
-          for (int64_t d = 0; d < g.HS; ++d) dot += row[d] * drow[d];
-          part.row_dots[r] = dot;
-        }
+        for (int64_t d = 0; d < g.HS; ++d) dot += row[d] * drow[d];
+        part.row_dots[r] = dot;
       }
-      std::fill(part.dq, part.dq + g.packed_floats(), 0.0f);
-      for (int64_t j = unit % splits; j < g.tiles; j += splits) {
-        std::fill(part.dk, part.dk + g.tile_floats(), 0.0f);
-        std::fill(part.dv, part.dv + g.tile_floats(), 0.0f);
-        for (int64_t i = j; i < g.tiles; ++i) part.run(i, j, log_sums + head * g.T, g);
-        const int64_t begin = j * kTile, count = std::min(kTile, g.T - begin);
-        unpack(dx + g.packed_offset(b, h, 1), g.packed_stride(), part.dk, begin, count, g, turn);
-        unpack(dx + g.packed_offset(b, h, 2), g.packed_stride(), part.dv, begin, count, g,
-               straight);
-      }
-      if (splits == 1)
-        for (int64_t i = 0; i < g.tiles; ++i) write_dq(part.dq, b, h, i);
     }
-    if (splits > 1) {
-#pragma omp for schedule(static)
-      for (int64_t at_tile = 0; at_tile < heads * g.tiles; ++at_tile) {
+    std::fill(part.dq, part.dq + g.packed_floats(), 0.0f);
+    for (int64_t j = unit % splits; j < g.tiles; j += splits) {
+      std::fill(part.dk, part.dk + g.tile_floats(), 0.0f);
+      std::fill(part.dv, part.dv + g.tile_floats(), 0.0f);
+      for (int64_t i = j; i < g.tiles; ++i) part.run(i, j, log_sums + head * g.T, g);
+      const int64_t begin = j * kTile, count = std::min(kTile, g.T - begin);
+      unpack(dx + g.packed_offset(b, h, 1), g.packed_stride(), part.dk, begin, count, g, turn);
+      unpack(dx + g.packed_offset(b, h, 2), g.packed_stride(), part.dv, begin, count, g, straight);
+    }
+    if (splits == 1)
+      for (int64_t i = 0; i < g.tiles; ++i) write_dq(part.dq, b, h, i);
+  });
+  if (splits > 1) {
+    parallel_ranges(cpu, heads * g.tiles, 1, [&](int64_t first, int64_t last) {
+      for (int64_t at_tile = first; at_tile < last; ++at_tile) {
         const int64_t head = at_tile / g.tiles, i = at_tile % g.tiles;
         float* dq = partials + head * splits * g.packed_floats();
         for (int64_t s = 1; s < splits; ++s)
@@ -228,7 +222,7 @@ void AttentionBackward::run(Cpu& cpu) const {
             dq[e] += dq[s * g.packed_floats() + e];
         write_dq(dq, head / g.NH, head % g.NH, i);
       }
-    }
+    });
   }
   if (dbias) {
     // The heads are done, and with them the workspace: it takes the sums over blocks of rows.

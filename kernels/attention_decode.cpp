@@ -1,11 +1,10 @@
 // Attention over a KV cache.
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/attention.h"
 #include "kernels/attention_tiles.h"
+#include "kernels/common/parallel.h"
 
 namespace midfill {
 
@@ -69,11 +68,8 @@ void AttentionDecode::run(Cpu& cpu) const {
   const auto* x = qkv.as<float>();
   auto *kc = k_cache.as<float>(), *vc = v_cache.as<float>(), *y = out.as<float>();
 
-#pragma omp parallel num_threads(cpu.threads())
-  {
-    float* scratch = memory + omp_get_thread_num() * thread_floats;
-#pragma omp for schedule(static)
-    for (int64_t head = 0; head < heads; ++head)
+  parallel_ranges(cpu, heads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t head = first; head < last; ++head)
       for (int64_t t = 0; t < g.T; ++t) {
         const float* k = x + g.packed_offset(head / g.NH, head % g.NH, 1) + t * g.packed_stride();
         float* row = kc + (head * Tmax + start + t) * g.HS;
@@ -81,35 +77,35 @@ void AttentionDecode::run(Cpu& cpu) const {
         turn.apply(row, start + t);
         std::copy(k + g.HS, k + 2 * g.HS, vc + (head * Tmax + start + t) * g.HS);
       }
-#pragma omp for schedule(dynamic)
-    for (int64_t unit = 0; unit < heads * splits; ++unit) {
-      const int64_t head = unit / splits, b = head / g.NH, h = head % g.NH;
-      const Rows queries{x + g.packed_offset(b, h, 0), g.packed_stride()};
-      const Rows cached_keys{kc + head * Tmax * g.HS, g.HS};
-      const Rows cached_values{vc + head * Tmax * g.HS, g.HS};
-      if (g.T == 1) {
-        for (int64_t d = 0; d < g.HS; ++d) scratch[d] = g.scale * queries.data[d];
-        turn.apply(scratch, start);
-        attend_one(y + g.head_offset(b, h), scratch, cached_keys.data, cached_values.data, all.T,
-                   g.HS, scratch + g.width);
-        continue;
-      }
-      float *keys = scratch, *values = scratch + all.packed_floats();
-      QueryTile tile(values + all.packed_floats(), g);
-      for (int64_t j = 0; j < all.tiles; ++j) {
-        const int64_t begin = j * kTile, count = std::min(kTile, all.T - begin);
-        pack(tile.q, cached_keys.from(begin), begin, count, g, straight);
-        transpose(keys + j * g.tile_floats(), tile.q, g);
-        pack(values + j * g.tile_floats(), cached_values.from(begin), begin, count, g, straight);
-      }
-      for (int64_t i = unit % splits; i < g.tiles; i += splits) {
-        const int64_t begin = i * kTile, count = std::min(kTile, g.T - begin);
-        pack(tile.q, queries.from(begin), start + begin, count, g, turn, g.scale);
-        tile.attend(keys, values, start + begin, count, g);
-        tile.write(y + g.head_offset(b, h) + begin * g.head_stride(), count, g);
-      }
+  });
+  parallel_units(cpu, heads * splits, [&](int64_t unit, int thread) {
+    float* scratch = memory + thread * thread_floats;
+    const int64_t head = unit / splits, b = head / g.NH, h = head % g.NH;
+    const Rows queries{x + g.packed_offset(b, h, 0), g.packed_stride()};
+    const Rows cached_keys{kc + head * Tmax * g.HS, g.HS};
+    const Rows cached_values{vc + head * Tmax * g.HS, g.HS};
+    if (g.T == 1) {
+      for (int64_t d = 0; d < g.HS; ++d) scratch[d] = g.scale * queries.data[d];
+      turn.apply(scratch, start);
+      attend_one(y + g.head_offset(b, h), scratch, cached_keys.data, cached_values.data, all.T,
+                 g.HS, scratch + g.width);
+      return;
     }
-  }
+    float *keys = scratch, *values = scratch + all.packed_floats();
+    QueryTile tile(values + all.packed_floats(), g);
+    for (int64_t j = 0; j < all.tiles; ++j) {
+      const int64_t begin = j * kTile, count = std::min(kTile, all.T - begin);
+      pack(tile.q, cached_keys.from(begin), begin, count, g, straight);
+      transpose(keys + j * g.tile_floats(), tile.q, g);
+      pack(values + j * g.tile_floats(), cached_values.from(begin), begin, count, g, straight);
+    }
+    for (int64_t i = unit % splits; i < g.tiles; i += splits) {
+      const int64_t begin = i * kTile, count = std::min(kTile, g.T - begin);
+      pack(tile.q, queries.from(begin), start + begin, count, g, turn, g.scale);
+      tile.attend(keys, values, start + begin, count, g);
+      tile.write(y + g.head_offset(b, h) + begin * g.head_stride(), count, g);
+    }
+  });
 }
 
 }  // namespace midfill

@@ -1,7 +1,6 @@
 #include "kernels/linear.h"
 
 #include <cblas.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <cstring>
@@ -33,12 +32,13 @@ struct Operand {
 };
 
 // c (m,n) = a (m,k) b (k,n) + beta c, split over the threads along the longer side of c, each part
-// a product on one thread, which packs the whole of the smaller operand for itself. OpenBLAS's own
-// threads share the packing and spin for each other: no faster on idle cores, and slower by a third
-// on cores that something else wants as well.
+// a product of the single-threaded OpenBLAS, which packs the whole of the smaller operand for
+// itself. The library's own threads would share the packing and spin for each other: no faster on
+// idle cores, slower by a third on cores that something else wants as well, and without end where
+// fewer threads are granted than it counts on.
 void gemm(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& b,
           float beta, float* c) {
-  constexpr int64_t kGrain = 32;
+  constexpr int64_t kStep = 32;
   const auto multiply = [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
     float* out = c + row * n + column;
     const float *left = a.rows_from(row), *right = b.columns_from(column);
@@ -55,12 +55,13 @@ void gemm(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const Operand& a, con
                   static_cast<int>(a.stride), right, static_cast<int>(b.stride), beta, out,
                   static_cast<int>(n));
   };
-  omp_set_num_threads(cpu.threads());  // for a product too small to be split
+  // Not more parts than OpenBLAS has memory for.
+  const int64_t least = (std::max(m, n) / BlasMemory::kMostThreads + kStep) / kStep * kStep;
   if (m >= n)
-    parallel_ranges(cpu, m, kGrain,
+    parallel_ranges(cpu, m, least,
                     [&](int64_t begin, int64_t end) { multiply(begin, end - begin, 0, n); });
   else
-    parallel_ranges(cpu, n, kGrain,
+    parallel_ranges(cpu, n, least,
                     [&](int64_t begin, int64_t end) { multiply(0, m, begin, end - begin); });
 }
 

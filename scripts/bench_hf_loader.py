@@ -412,6 +412,7 @@ def main():
         options = parse_arguments()
         report = measure(options)
         if options.json and options.json != "-":
+            pathlib.Path(options.json).parent.mkdir(parents=True, exist_ok=True)
             pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
         print(json.dumps(report, indent=1) if options.json == "-" else head_of(report) + "\n\n" + table_of(report))
     except (Refusal, OSError) as error:

@@ -606,6 +606,7 @@ def write_report(report, path):
         return
     sys.stdout.write(report_text(report))
     if path:
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
         temporary = f"{path}.tmp.{os.getpid()}"
         pathlib.Path(temporary).write_text(text)
         os.replace(temporary, path)

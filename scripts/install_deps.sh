@@ -6,9 +6,9 @@ set -euo pipefail
 
 build=(g++ cmake ninja-build ccache git pkg-config ca-certificates
        nlohmann-json3-dev libcli11-dev libfmt-dev libsimdjson-dev libzstd-dev zlib1g-dev libutf8proc-dev libpcre2-dev
-       libxxhash-dev libopenblas-openmp-dev protobuf-compiler libprotobuf-dev)
+       libxxhash-dev libopenblas-serial-dev protobuf-compiler libprotobuf-dev)
 test=(libgtest-dev libgmock-dev python3 python3-venv python3-torch python3-numpy libopenblas0-openmp
-      clang libclang-rt-dev libomp-dev)
+      clang libclang-rt-dev)
 
 wanted=("${build[@]}")
 [[ ${1-} == --test ]] && wanted+=("${test[@]}")

@@ -24,7 +24,6 @@ for python in /usr/lib/python3.*; do
 done
 corpus+=(--include '*.h' --include '*.hpp' --include '*.py')
 
-mkdir -p "$data"
 if [[ ! -e $data/tokenizer.json ]]; then
   step "Training a byte-level BPE tokenizer"
   $midfill tokenizer train "${corpus[@]}" --vocab-size 2048 --out "$data/tokenizer.json"

@@ -12,6 +12,7 @@ import argparse
 import gzip
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -94,6 +95,7 @@ class Output:
 
     def __init__(self, path):
         self.path, self.process, self.file, self.frame = path, None, None, 0
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         open(path, "wb").close()
 
     def write(self, data):

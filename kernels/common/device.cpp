@@ -1,16 +1,13 @@
 #include "kernels/common/device.h"
 
-#include <omp.h>
-
 #include <cstring>
 
 #include "kernels/common/check.h"
+#include "kernels/common/thread_count.h"
 
 namespace midfill {
 
 namespace {
-
-constexpr int kMaxThreads = 4096;  // OpenMP runs out of stack, and crashes, far above
 
 std::unique_ptr<Cuda> cuda_of(std::string_view name) {
   if (name == "cpu") return nullptr;
@@ -20,10 +17,15 @@ std::unique_ptr<Cuda> cuda_of(std::string_view name) {
 
 }  // namespace
 
-Cpu::Cpu(int threads) : threads_(threads > 0 ? threads : omp_get_max_threads()) {
-  require(0 <= threads && threads <= kMaxThreads, "threads: {}, expected 0 to {}", threads,
-          kMaxThreads);
-  omp_set_num_threads(threads_);
+Cpu::Cpu(int threads) {
+  const ThreadCount count = thread_count(threads, thread_limits());
+  team_ = std::make_unique<ThreadTeam>(count.threads);
+  shortfall_ = count.why;
+  if (!team_->refusal().empty())
+    shortfall_ = fmt::format("the system granted no more: {}", team_->refusal());
+  if (!shortfall_.empty() && threads > 0)
+    shortfall_ = fmt::format("{} asked for; {}", threads, shortfall_);
+  blas_ = std::make_unique<BlasMemory>(team_->size());
 }
 
 void* Cpu::workspace(size_t bytes) {

@@ -14,18 +14,25 @@
 #include <string>
 #include <string_view>
 
+#include "kernels/common/blas_memory.h"
 #include "kernels/common/buffer.h"
 #include "kernels/common/cuda_device.h"
 #include "kernels/common/tensor.h"
+#include "kernels/common/threads.h"
 
 namespace midfill {
 
 class Cpu {
  public:
-  // threads = 0: as many as the process may use.
+  // threads = 0: as many as the process may use (thread_count.h). Throws Error where the memory for
+  // them is not there.
   explicit Cpu(int threads);
 
-  int threads() const { return threads_; }
+  // As many as the process may use and the system has granted.
+  int threads() const { return team_->size(); }
+  // Why these are fewer than were asked for; else empty.
+  const std::string& shortfall() const { return shortfall_; }
+  ThreadTeam& team() const { return *team_; }
 
   // At least `bytes` of scratch memory for the op that is running, 256-byte aligned, contents
   // undefined. It grows on the first step and then stays: nothing is allocated inside a step.
@@ -33,7 +40,9 @@ class Cpu {
   size_t workspace_bytes() const { return workspace_.bytes(); }
 
  private:
-  int threads_;
+  std::unique_ptr<ThreadTeam> team_;
+  std::unique_ptr<BlasMemory> blas_;
+  std::string shortfall_;
   Buffer workspace_;
 };
 

@@ -59,7 +59,7 @@ void add_bench_kernels(CLI::App& bench, Run& run) {
       ->check(whole_number(1, 1000000))
       ->capture_default_str();
   app->add_option("--threads", kernels.threads, "CPU threads, 0 for all")
-      ->check(whole_number(0, kMaxThreads))
+      ->check(whole_number(0, kMostThreads))
       ->capture_default_str();
   app->add_option(
          "--json", options->json,

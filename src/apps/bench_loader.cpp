@@ -58,7 +58,7 @@ void add_bench_loader(CLI::App& bench, Run& run) {
       ->type_name("PREFIX")
       ->check(not_empty());
   app->add_option("--threads", loader.threads, "1, 2, 4, ... up to so many threads; 0: all")
-      ->check(whole_number(0, kMaxThreads))
+      ->check(whole_number(0, kMostThreads))
       ->capture_default_str();
   app->add_option("--runs", loader.runs, "Timed runs of each case, after one of warm-up")
       ->check(whole_number(1, 1000000))

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "src/io/file.h"
+#include "src/io/new_folders.h"
 
 namespace midfill {
 
@@ -21,8 +22,12 @@ void add_json_option(CLI::App& app, std::string& json, const std::string& place)
 int print_bench_report(const std::string& json, int indent, const std::function<Json()>& make,
                        const std::function<std::string(const Json&)>& text) {
   const bool only_json = json == "-";
+  std::optional<NewFolders> folders;
   std::optional<AtomicFile> file;
-  if (!json.empty() && !only_json) file.emplace(json, AtomicFile::Existing::replace);
+  if (!json.empty() && !only_json) {
+    folders.emplace(json);
+    file.emplace(json, AtomicFile::Existing::replace);
+  }
   const Json report = make();
   fmt::print("{}", only_json ? report.dump(indent) + "\n" : text(report));
   if (!file) return 0;

@@ -103,15 +103,18 @@ void add_bench_step(CLI::App& bench, Run& run) {
       "Rows of logits that exist at once");
   value(
       "--threads", [](auto& c) -> auto& { return c.train.threads; }, "CPU threads")
-      ->check(whole_number(1, kMaxThreads));
+      ->check(whole_number(1, kMostThreads));
   value(
       "--rotary-pct", [](auto& c) -> auto& { return c.model.rotary_pct; },
-      "Share of each head that is rotated");
+      "Share of each head that is rotated")
+      ->check(number());
   value(
-      "--lr", [](auto& c) -> auto& { return c.optim.lr; }, "Learning rate");
+      "--lr", [](auto& c) -> auto& { return c.optim.lr; }, "Learning rate")
+      ->check(number());
   value(
       "--clip", [](auto& c) -> auto& { return c.optim.clip; },
-      "Largest gradient norm; 0: no clipping");
+      "Largest gradient norm; 0: no clipping")
+      ->check(number());
   value(
       "--seed", [](auto& c) -> auto& { return c.seed; }, "Seed of weights and tokens")
       ->check(whole_number(0, UINT64_MAX));

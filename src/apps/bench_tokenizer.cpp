@@ -39,7 +39,7 @@ void add_bench_tokenizer(CLI::App& bench, Run& run) {
       ->check(whole_number(0, 1000000))
       ->capture_default_str();
   app->add_option("--threads", tokenizer.threads, "1, 2, 4, ... up to so many threads; 0: all")
-      ->check(whole_number(0, kMaxThreads))
+      ->check(whole_number(0, kMostThreads))
       ->capture_default_str();
   app->add_option("--runs", tokenizer.runs, "Timed passes over the text, after one of warm-up")
       ->check(whole_number(1, 1000000))

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/check.h"
 #include "src/apps/apps.h"
 #include "src/apps/progress_line.h"
 #include "src/apps/validators.h"
@@ -30,9 +31,10 @@ struct BuildArguments {
   bool strict = false, json = false;
 };
 
-double bytes_per_token(const SplitCounts& split) {
-  return split.tokens == 0 ? 0
-                           : static_cast<double>(split.bytes) / static_cast<double>(split.tokens);
+// Null where there is no token.
+Json bytes_per_token(const SplitCounts& split) {
+  if (split.tokens == 0) return nullptr;
+  return static_cast<double>(split.bytes) / static_cast<double>(split.tokens);
 }
 
 Json to_json(const SplitCounts& split) {
@@ -58,8 +60,10 @@ void print_json(const BuildSummary& summary, const BuildArguments& arguments, do
 void print_table(const BuildSummary& summary, const BuildArguments& arguments) {
   fmt::print("{:<7}{:>14}{:>18}{:>18}{:>13}\n", "", "documents", "tokens", "bytes", "bytes/token");
   const auto row = [](const char* name, const SplitCounts& split) {
-    fmt::print("{:<7}{:>14}{:>18}{:>18}{:>13.2f}\n", name, with_commas(split.documents),
-               with_commas(split.tokens), with_commas(split.bytes), bytes_per_token(split));
+    const Json ratio = bytes_per_token(split);
+    fmt::print("{:<7}{:>14}{:>18}{:>18}{:>13}\n", name, with_commas(split.documents),
+               with_commas(split.tokens), with_commas(split.bytes),
+               ratio.is_null() ? "none" : fmt::format("{:.2f}", ratio.get<double>()));
   };
   row("train", summary.train);
   if (arguments.valid_fraction > 0) {
@@ -73,7 +77,7 @@ void print_table(const BuildSummary& summary, const BuildArguments& arguments) {
 }
 
 int build(const BuildArguments& arguments) {
-  const StopSignal signal;
+  const StopSignal signal("ending");
   const Tokenizer tokenizer = Tokenizer::load(arguments.tokenizer);
   BuildOptions options{.inputs = arguments.inputs,
                        .include = arguments.include,
@@ -107,7 +111,13 @@ int build(const BuildArguments& arguments) {
                               static_cast<double>(at.bytes_now) / 1e6 / line.seconds()));
     };
     options.stop = [&signal] { return signal.requested(); };
-    summary = build_dataset(tokenizer, options);
+    try {
+      summary = build_dataset(tokenizer, options);
+    } catch (const Error& error) {
+      if (!signal.requested()) throw;
+      line.say(fmt::format("midfill: {}", error.what()));
+      return signal.exit_status();
+    }
     seconds = line.seconds();
   }
 
@@ -139,6 +149,7 @@ void add_build(CLI::App& data, Run& run) {
   app->add_option("--valid-fraction", arguments->valid_fraction,
                   "share of the documents, by hash of their text, that goes to PREFIX_valid; 0: "
                   "all go to PREFIX_train")
+      ->check(number())
       ->capture_default_str();
   app->add_option("--include", arguments->include, "only files that match one of these patterns");
   app->add_option("--exclude", arguments->exclude, "no files that match one of these patterns");
@@ -148,10 +159,11 @@ void add_build(CLI::App& data, Run& run) {
          "named a.b")
       ->capture_default_str();
   app->add_option("--threads", arguments->threads, "threads that tokenise; 0: all")
-      ->check(whole_number(0, kMaxThreads))
+      ->check(whole_number(0, kMostThreads))
       ->capture_default_str();
   app->add_option("--save-every", arguments->save_every,
                   "seconds between two states that a killed build can go on from")
+      ->check(number())
       ->check(CLI::NonNegativeNumber)
       ->type_name("SECONDS")
       ->capture_default_str();

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/check.h"
 #include "src/apps/apps.h"
 #include "src/apps/progress_line.h"
 #include "src/apps/validators.h"
@@ -24,14 +25,20 @@ struct MergeArguments {
 };
 
 int merge(const MergeArguments& arguments) {
-  const StopSignal signal;
+  const StopSignal signal("ending, with nothing written");
   MergeSummary sum;
   {
     ProgressLine line;
-    sum = merge_datasets({.inputs = arguments.inputs,
-                          .out = arguments.out,
-                          .progress = [&line](double share) { line.update(share, "copied"); },
-                          .stop = [&signal] { return signal.requested(); }});
+    try {
+      sum = merge_datasets({.inputs = arguments.inputs,
+                            .out = arguments.out,
+                            .progress = [&line](double share) { line.update(share, "copied"); },
+                            .stop = [&signal] { return signal.requested(); }});
+    } catch (const Error& error) {
+      if (!signal.requested()) throw;
+      line.say(fmt::format("midfill: {}", error.what()));
+      return signal.exit_status();
+    }
   }
   if (arguments.json) {
     fmt::print("{}\n", Json({{"token_type", name_of(sum.type)},

@@ -12,7 +12,7 @@ void DeviceArguments::add_to(CLI::App& app) {
       ->type_name("NAME")
       ->check(CLI::IsMember({"f32", "bf16"}));
   app.add_option("--threads", threads, "CPU threads; 0: all")
-      ->check(whole_number(0, kMaxThreads))
+      ->check(whole_number(0, kMostThreads))
       ->capture_default_str();
 }
 

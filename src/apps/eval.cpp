@@ -54,8 +54,8 @@ void print_table(const std::vector<EvalResult>& results, const Config& config, b
   const auto trained = is_run ? streams_for(config.fim) : streams_for(true, true, true);
   std::printf("%-14s%10s%12s%14s%14s\n", "stream", "samples", "tokens", "nats/token", "bits/byte");
   const auto row = [](const std::string& name, const EvalLoss& loss, const char* remark) {
-    std::printf("%-14s%10ld%12ld%14.4f%14.4f%s\n", name.c_str(), static_cast<long>(loss.samples),
-                static_cast<long>(loss.tokens), loss.nats_per_token, loss.bits_per_byte, remark);
+    fmt::print("{:<14}{:>10}{:>12}{:>14}{:>14}{}\n", name, loss.samples, loss.tokens,
+               nats_text(loss), bits_text(loss), remark);
   };
   for (const EvalResult& r : results) {
     const bool known = std::find(trained.begin(), trained.end(), r.stream) != trained.end();
@@ -110,7 +110,7 @@ void print_json(const std::vector<EvalResult>& results) {
 int run_eval(const Options& options) {
   require(!options.model.empty(), "eval: no model; expected --run DIR or --model DIR");
   const std::vector<EvalStream> streams = streams_of(options.modes);
-  const ModelSource source = ModelSource::open(options.model);
+  ModelSource source = ModelSource::open(options.model);
   const Config config = config_of(options, source);
   const Evaluator evaluator(config, source.tokenizer, streams);
   Device device = options.device.make();

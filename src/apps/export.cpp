@@ -5,6 +5,7 @@
 #include "src/apps/apps.h"
 #include "src/checkpoint/hugging_face.h"
 #include "src/checkpoint/model_source.h"
+#include "src/io/new_folders.h"
 
 namespace midfill {
 
@@ -15,13 +16,14 @@ struct ExportArguments {
 };
 
 int export_run(const ExportArguments& arguments) {
-  const ModelSource source = ModelSource::open(arguments.run);
+  ModelSource source = ModelSource::open(arguments.run);
   for (const std::string& line : source.passed_over) fmt::print(stderr, "passed over {}\n", line);
   require(source.kind == WeightsSource::Kind::run,
           "{}: a Hugging Face directory, expected a run of midfill", arguments.run);
   Device device("cpu");
   Gpt model(source.model, {.max_batch = 1, .training = false}, device);
   source.load_weights(model);
+  const NewFolders folders(arguments.out);
   export_hf(arguments.out, model, source.tokenizer);
   fmt::print(stderr, "{}: {} written as {}\n", arguments.out, source.checkpoint.string(),
              "GPTNeoXForCausalLM");

@@ -25,9 +25,12 @@ void GenerationArguments::add_to(CLI::App& app) {
   app.add_option("--max-new-tokens", max_new_tokens,
                  "longest completion (default: 128, or half of a shorter context)")
       ->check(whole_number(1, INT32_MAX));
-  app.add_option("--temperature", options.sampling.temperature, "0: greedy")->capture_default_str();
+  app.add_option("--temperature", options.sampling.temperature, "0: greedy")
+      ->check(number())
+      ->capture_default_str();
   app.add_option("--top-p", options.sampling.top_p,
                  "sample among the likeliest tokens that together have this probability")
+      ->check(number())
       ->capture_default_str();
   app.add_option("--seed", options.sampling.seed, "of sampling")
       ->check(whole_number(0, UINT64_MAX))

@@ -8,6 +8,7 @@
 #include "src/checkpoint/checkpoint.h"
 #include "src/checkpoint/hugging_face.h"
 #include "src/checkpoint/run_directory.h"
+#include "src/io/new_folders.h"
 
 namespace midfill {
 
@@ -62,6 +63,7 @@ int import_model(const ImportArguments& arguments) {
   shape.vocab_size = vocabulary(arguments, shape.vocab_size, tokenizer);
   const Config config = config_of(arguments, shape);
 
+  const NewFolders folders(arguments.out);
   AtomicDirectory run(arguments.out);
   Device device("cpu");
   Gpt model(config.model, {.max_batch = 1, .training = false}, device);

@@ -12,6 +12,7 @@
 #include "src/checkpoint/run_directory.h"
 #include "src/infer/examples.h"
 #include "src/io/file.h"
+#include "src/io/new_folders.h"
 
 namespace midfill {
 
@@ -91,8 +92,12 @@ int fill_one(const InfillArguments& arguments, const Hole& hole) {
 
 int fill_tasks(const InfillArguments& arguments) {
   const std::vector<InfillTask> tasks = read_tasks(arguments.jsonl);
+  std::optional<NewFolders> folders;
   std::optional<AtomicFile> out;
-  if (!arguments.out.empty()) out.emplace(arguments.out);
+  if (!arguments.out.empty()) {
+    folders.emplace(arguments.out);
+    out.emplace(arguments.out);
+  }
   Filler filler(arguments);
   size_t shortened = 0, ended = 0, completions = 0;
   {

@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
     midfill::flush_standard_output();
     return status;
   } catch (const std::bad_alloc&) {
-    midfill::print_error("out of memory");
+    midfill::print_out_of_memory();
   } catch (const std::exception& error) {
     midfill::print_error(error.what());
   }

@@ -95,7 +95,7 @@ void score_lines(Gpt& model, std::vector<Line>& lines, size_t batch) {
 }
 
 int score(const ScoreArguments& arguments) {
-  const WeightsSource source = WeightsSource::open(arguments.model);
+  WeightsSource source = WeightsSource::open(arguments.model);
   for (const std::string& line : source.passed_over) fmt::print(stderr, "passed over {}\n", line);
   Device device = arguments.device.make();
   Gpt model(

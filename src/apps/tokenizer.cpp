@@ -15,6 +15,7 @@
 #include "src/io/file.h"
 #include "src/io/inputs.h"
 #include "src/io/json.h"
+#include "src/io/new_folders.h"
 #include "src/tokenizer/bpe_trainer.h"
 
 namespace midfill {
@@ -32,9 +33,7 @@ int train(const TrainOptions& options) {
   const std::filesystem::path out = options.out;
   require(options.force || !std::filesystem::exists(out),
           "{}: already exists; --force overwrites it", options.out);
-  std::error_code ignored;
-  require(!out.has_parent_path() || std::filesystem::is_directory(out.parent_path(), ignored),
-          "{}: cannot create: {} is no directory", options.out, out.parent_path().string());
+  check_folders(out);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -51,6 +50,7 @@ int train(const TrainOptions& options) {
   const std::string json =
       train_bpe(counts, {.vocab_size = options.vocab_size, .space_runs = !options.no_space_runs});
   const Tokenizer tokenizer = Tokenizer::from_json(json, options.out);
+  const NewFolders folders(out);
   write_file(out, json,
              options.force ? AtomicFile::Existing::replace : AtomicFile::Existing::refuse);
   std::fprintf(stderr, "learnt in %.1f s\n", seconds());
@@ -166,7 +166,7 @@ void add_tokenizer(CLI::App& app, Run& run) {
       .add_option("--threads", t->threads,
                   "threads that read; the result is the same for any number; "
                   "default: one per core")
-      ->check(whole_number(0, kMaxThreads));
+      ->check(whole_number(0, kMostThreads));
   learn.add_flag("--no-space-runs", t->no_space_runs, "no tokens for runs of 2 to 24 spaces");
   learn.add_flag("--force", t->force, "overwrite --out");
   learn.footer(

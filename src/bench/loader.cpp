@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "kernels/common/check.h"
+#include "kernels/common/thread_count.h"
 #include "src/bench/machine.h"
 #include "src/bench/table.h"
 #include "src/bench/team.h"
@@ -183,7 +184,7 @@ std::vector<LoaderCase> loader_cases(const FimConfig& fim, const std::vector<std
 Json run_loader_bench(const LoaderBench& options) {
   const std::vector<LoaderCase> cases = loader_cases(options.config.fim, options.cases);
   const Tokenizer tokenizer = Tokenizer::load(options.config.data.tokenizer);
-  const std::vector<int> counts = thread_counts(threads_or_all(options.threads));
+  const std::vector<int> counts = thread_counts(thread_count(options.threads));
   const int64_t n_ctx = options.config.model.n_ctx;
   const int64_t batch_samples = options.config.train.batch_tokens / n_ctx;
   const auto open = [&](const FimConfig& fim) {

@@ -17,7 +17,6 @@ const std::vector<float>& pool() {
   static const std::vector<float> values = [] {
     std::vector<float> drawn(kPool);
     constexpr int64_t kBlock = 4096;
-#pragma omp parallel for schedule(static)
     for (int64_t begin = 0; begin < kPool; begin += kBlock) {
       Rng rng(kSeed, Purpose::kBench, 0, 0, static_cast<uint64_t>(begin));
       for (int64_t i = begin; i < std::min(begin + kBlock, kPool); ++i)

@@ -1,6 +1,5 @@
 // A matrix product by the library alone, as a program would call it that takes its first offer:
-// what the linear layers are held against. OpenBLAS on its own threads on the CPU, cuBLASLt on a
-// GPU.
+// what the linear layers are held against. OpenBLAS on one thread on the CPU, cuBLASLt on a GPU.
 #pragma once
 
 #include <functional>
@@ -19,8 +18,8 @@ struct PlainGemm {
   float beta = 0.0f;
 };
 
-// Calls that multiply, with everything that can be prepared prepared. Empty where there is no such
-// library: on the emulation.
+// Calls that multiply, with everything that can be prepared prepared. Empty where there is nothing
+// to compare with: on several threads of a CPU, on the emulation.
 std::function<void()> plain_gemm(Device& device, const PlainGemm& gemm);
 
 }  // namespace midfill

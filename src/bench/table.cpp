@@ -34,7 +34,8 @@ std::string Table::text() const {
 }
 
 std::string three_digits(double value) {
-  if (!(std::abs(value) > 0)) return fmt::format("{}", value);
+  if (!std::isfinite(value)) return "–";
+  if (value == 0) return "0";
   const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(value))));
   return fmt::format("{:.{}f}", value, std::clamp(2 - magnitude, 0, 9));
 }

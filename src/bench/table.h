@@ -17,7 +17,7 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// "0.0123", "1.23", "12.3", "123", "1234".
+// "0.0123", "1.23", "12.3", "123", "1234"; "–" for what is not finite, a ratio to nothing.
 std::string three_digits(double value);
 
 }  // namespace midfill

@@ -65,10 +65,6 @@ std::vector<int> thread_counts(int most) {
   return counts;
 }
 
-int threads_or_all(int threads) {
-  return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
 Json rates_of(const std::vector<Team::Pass>& passes, double tokens, double bytes) {
   std::vector<double> wall, cpu;
   for (const Team::Pass& pass : passes) {

@@ -38,8 +38,6 @@ class Team {
 
 // 1, 2, 4, ... and `most`, ascending: the numbers of threads that a bench goes through.
 std::vector<int> thread_counts(int most);
-// The threads of this machine for 0, else `threads`.
-int threads_or_all(int threads);
 
 // Of passes over `tokens` tokens and `bytes` bytes: tokens_per_s and mb_per_s (10^6 bytes), medians
 // with _p20 and _p80, ns_per_token, cpu_ns_per_token and cpu_ns_per_byte (medians), runs.

@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "kernels/common/check.h"
+#include "kernels/common/thread_count.h"
 #include "src/bench/machine.h"
 #include "src/bench/table.h"
 #include "src/bench/team.h"
@@ -65,7 +66,7 @@ std::string hex_crc32(const std::vector<Ids>& ids) {
 Json run_tokenizer_bench(const TokenizerBench& options) {
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
   const std::vector<std::string> documents = read_documents(options);
-  const int threads = threads_or_all(options.threads);
+  const int threads = thread_count(options.threads);
   const auto encode = [&](size_t i, Ids& ids) {
     ids.clear();
     tokenizer.encode_to(documents[i], ids, {.match_special = false});

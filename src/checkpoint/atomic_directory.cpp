@@ -7,7 +7,6 @@
 
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -63,13 +62,19 @@ AtomicDirectory::AtomicDirectory(const fs::path& target, Existing existing)
   require(existing == Existing::replace || !is_there(target_) || is_empty_directory(target_),
           "{}: already exists; refusing to overwrite it", target_.string());
   std::error_code failed;
-  fs::create_directories(parent_, failed);
-  require(!failed, "{}: cannot create: {}", parent_.string(), failed.message());
+  require(fs::is_directory(parent_, failed), "{}: cannot create: {} is no directory",
+          target_.string(), parent_.string());
   const std::string name = target_.filename().string();
   remove_leftovers(parent_, name + "-", OtherWriters::possible);
-  temporary_ = parent_ / fmt::format("{}{}-{}", kPrefix, name, ::getpid());
-  fs::create_directory(temporary_, failed);
-  require(!failed, "{}: cannot create: {}", temporary_.string(), failed.message());
+  // A leftover that could not be removed may have this process's number.
+  bool made = false;
+  for (int n = 0; !made && !failed && n < 100; ++n) {
+    const std::string again = n == 0 ? "" : fmt::format(".{}", n);
+    temporary_ = parent_ / fmt::format("{}{}{}-{}", kPrefix, name, again, ::getpid());
+    made = fs::create_directory(temporary_, failed);
+  }
+  require(made, "{}: cannot create: {}", temporary_.string(),
+          failed ? failed.message() : "File exists");
 }
 
 AtomicDirectory::~AtomicDirectory() {
@@ -91,8 +96,7 @@ void AtomicDirectory::commit() {
       renamed = ::rename(temporary_.c_str(), target_.c_str()) == 0;
     }
   }
-  require(renamed, "{}: cannot rename to {}: {}", temporary_.string(), target_.string(),
-          std::strerror(errno));
+  if (!renamed) fail_errno(temporary_, "rename to " + target_.string());
   committed_ = true;
   fsync_directory(parent_);
   if (exchanged) {
@@ -107,13 +111,14 @@ void remove_directory(const fs::path& directory) {
                                                               path.filename().string(), ::getpid());
   std::error_code failed;
   fs::remove_all(temporary, failed);
-  require(::rename(path.c_str(), temporary.c_str()) == 0, "{}: cannot rename to {}: {}",
-          path.string(), temporary.string(), std::strerror(errno));
+  if (::rename(path.c_str(), temporary.c_str()) != 0)
+    fail_errno(path, "rename to " + temporary.string());
   fs::remove_all(temporary, failed);
   require(!failed, "{}: cannot remove: {}", temporary.string(), failed.message());
 }
 
-void remove_leftovers(const fs::path& parent, const std::string& name, OtherWriters others) {
+std::vector<std::string> remove_leftovers(const fs::path& parent, const std::string& name,
+                                          OtherWriters others) {
   std::error_code failed;
   std::vector<fs::path> leftovers;
   const std::string prefix = std::string(kPrefix) + name;
@@ -122,10 +127,13 @@ void remove_leftovers(const fs::path& parent, const std::string& name, OtherWrit
     const std::string file = entry->path().filename().string();
     if (file.starts_with(prefix) && is_leftover(file, others)) leftovers.push_back(entry->path());
   }
+  std::vector<std::string> failures;
   for (const fs::path& leftover : leftovers) {
     fs::remove_all(leftover, failed);
-    require(!failed, "{}: cannot remove: {}", leftover.string(), failed.message());
+    if (failed)
+      failures.push_back(fmt::format("{}: cannot remove: {}", leftover.string(), failed.message()));
   }
+  return failures;
 }
 
 }  // namespace midfill

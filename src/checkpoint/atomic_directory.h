@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace midfill {
 
@@ -14,7 +16,8 @@ class AtomicDirectory {
     refuse,  // an existing target is an error, unless it is an empty directory
     replace  // an existing directory is exchanged for the new one and then removed
   };
-  // Creates missing parents. Throws Error where the target may not be written.
+  // Throws Error where the target may not be written, or its parent is not there: a run that was
+  // removed must not come back with a checkpoint of it.
   explicit AtomicDirectory(const std::filesystem::path& target,
                            Existing existing = Existing::refuse);
   ~AtomicDirectory();
@@ -38,7 +41,8 @@ enum class OtherWriters { possible, locked_out };
 
 // Removes temporary directories in `parent` whose name starts with ".tmp-" + `name`. Where other
 // writers are possible, those stay whose name has the pid of a living process other than this one.
-void remove_leftovers(const std::filesystem::path& parent, const std::string& name,
-                      OtherWriters others);
+// What cannot be removed stays: a line for each.
+std::vector<std::string> remove_leftovers(const std::filesystem::path& parent,
+                                          const std::string& name, OtherWriters others);
 
 }  // namespace midfill

@@ -1,14 +1,16 @@
 #include "src/checkpoint/checkpoint.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
-#include <map>
+#include <span>
 
 #include "src/checkpoint/atomic_directory.h"
 #include "src/checkpoint/manifest.h"
 #include "src/checkpoint/moments.h"
+#include "src/checkpoint/run_directory.h"
 #include "src/checkpoint/safetensors.h"
 #include "src/io/json.h"
 #include "src/model/host_arena.h"
@@ -63,6 +65,16 @@ void visit_state(State& state, Integer integer, Window window) {
   window("norm_window", state.norm_window);
 }
 
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
+}
+
+// Whether a run that goes on from here begins with weights that its last step has improved.
+bool was_applied(const TrainState& state) {
+  return state.skipped_in_row == 0;
+}
+
 void write_state(const fs::path& path, const TrainState& state) {
   Json json = {{"version", kCheckpointVersion}};
   visit_state(
@@ -77,7 +89,8 @@ void write_state(const fs::path& path, const TrainState& state) {
 }
 
 TrainState read_state(const fs::path& path) {
-  const Json json = parse_json(read_file(path, kMaxStateBytes), path.string());
+  // A loss may be as small as it likes.
+  const Json json = parse_json(read_file(path, kMaxStateBytes), path.string(), 64, TooSmall::zero);
   require(json.is_object(), "{}: expected an object", path.string());
   size_t keys = 1;
   const auto at = [&](const char* key) -> const Json& {
@@ -107,8 +120,29 @@ TrainState read_state(const fs::path& path) {
   return state;
 }
 
-void write_weights(const fs::path& path, const Gpt& model) {
+// Whether all are finite, by their exponents: vector code.
+bool all_finite(std::span<const float> values) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t found = 0;
+  for (const float x : values) found |= (std::bit_cast<uint32_t>(x) & kExponent) == kExponent;
+  return found == 0;
+}
+
+void require_finite(const ParameterTable& table, const HostArena& arena, int64_t step,
+                    std::string_view what) {
+  for (const Parameter& p : table.all()) {
+    const std::span<const float> values(arena.at(p).as<float>(), static_cast<size_t>(p.numel));
+    if (all_finite(values)) continue;
+    const auto bad =
+        std::ranges::find_if(values, [](float x) { return !std::isfinite(x); }) - values.begin();
+    fail("step {}: {} {} holds {} at element {}, expected finite numbers; nothing is saved", step,
+         what, p.name, values[static_cast<size_t>(bad)], bad);
+  }
+}
+
+void write_weights(const fs::path& path, const Gpt& model, int64_t step) {
   const HostArena weights(model.device(), model.params());
+  require_finite(model.table(), weights, step, "weight");
   std::vector<SafetensorsEntry> entries;
   for (const Parameter& p : model.table().all())
     entries.push_back(SafetensorsEntry::of(p.name, weights.at(p), p.shape));
@@ -135,8 +169,11 @@ void read_weights(const fs::path& path, Gpt& model) {
   model.refresh_compute_params();
 }
 
-void write_moments(const fs::path& directory, const Gpt& model, const Optimizer& optimizer) {
+void write_moments(const fs::path& directory, const Gpt& model, const Optimizer& optimizer,
+                   int64_t step) {
   const HostArena m(model.device(), optimizer.m()), v(model.device(), optimizer.v());
+  require_finite(model.table(), m, step, "first moment of");
+  require_finite(model.table(), v, step, "second moment of");
   write_moments(directory, model.table(), m.tensor(), v.tensor());
 }
 
@@ -157,41 +194,131 @@ bool read_moments(const fs::path& directory, const Gpt& model, Optimizer& optimi
 void save_checkpoint(const fs::path& run, const Gpt& model, const Optimizer* optimizer,
                      const TrainState& state) {
   AtomicDirectory directory(checkpoint_path(run, state.step), AtomicDirectory::Existing::replace);
-  write_weights(directory.path() / kWeights, model);
-  if (optimizer) write_moments(directory.path(), model, *optimizer);
+  write_weights(directory.path() / kWeights, model, state.step);
+  if (optimizer) write_moments(directory.path(), model, *optimizer, state.step);
   write_state(directory.path() / kState, state);
   write_manifest(directory.path(), state.step);
   directory.commit();
 }
 
-void remove_unfinished_checkpoints(const fs::path& run) {
-  remove_leftovers(run, std::string(kPrefix), OtherWriters::locked_out);
+std::vector<std::string> remove_unfinished_checkpoints(const fs::path& run) {
+  return remove_leftovers(run, std::string(kPrefix), OtherWriters::locked_out);
 }
 
-void prune_checkpoints(const fs::path& run, int keep_last, int64_t keep_every) {
-  remove_unfinished_checkpoints(run);
-  int newer = 0;
-  bool verified = false;  // the newest good one has been met
-  for (const auto& [step, path] : list_checkpoints(run)) {
-    bool keep = newer++ < std::max(1, keep_last) || (keep_every > 0 && step % keep_every == 0);
-    if (!verified) {
-      verified = !verify_manifest(path, step);
-      keep |= verified;
+void CheckpointKeeper::saved(const TrainState& state) {
+  known_[state.step] = {.whole = true, .applied = was_applied(state)};
+}
+
+CheckpointKeeper::Found CheckpointKeeper::look_at(const fs::path& checkpoint, int64_t step) {
+  const auto known = known_.find(step);
+  if (known != known_.end()) return known->second;
+  Found found;
+  found.whole = !verify_manifest(checkpoint, step);
+  found.applied = found.whole && was_applied(read_state(checkpoint / kState));
+  return known_[step] = found;
+}
+
+std::vector<std::string> CheckpointKeeper::prune(const fs::path& run) {
+  std::vector<std::string> failures = remove_unfinished_checkpoints(run);
+  try {
+    for (const fs::path& checkpoint : superfluous(run)) {
+      try {
+        remove_directory(checkpoint);
+      } catch (const Error& error) {
+        failures.push_back(error.what());
+      }
     }
-    if (!keep) remove_directory(path);
+  } catch (const Error& error) {
+    failures.push_back(error.what());
   }
+  std::erase_if(failures, [&](const std::string& line) { return !told_.insert(line).second; });
+  return failures;
+}
+
+std::vector<fs::path> CheckpointKeeper::superfluous(const fs::path& run) {
+  const int slots = std::max(1, keep_last_);
+  int whole = 0;
+  bool applied = false;  // the newest whole one whose last update was applied has been met
+  std::vector<fs::path> out;
+  for (const auto& [step, path] : list_checkpoints(run)) {
+    // What is older than all that is wanted need not be read.
+    const bool wanted = whole < slots || !applied;
+    const Found found = wanted ? look_at(path, step) : Found{};
+    const bool newer_than_whole = whole == 0;
+    whole += found.whole;
+    const bool keep =
+        (keep_every_ > 0 && step % keep_every_ == 0) ||
+        (found.whole ? whole <= slots || (found.applied && !applied) : wanted && newer_than_whole);
+    applied = applied || found.applied;
+    if (!keep) out.push_back(path);
+  }
+  return out;
 }
 
 std::optional<FoundCheckpoint> find_checkpoint(const fs::path& run) {
-  std::vector<std::string> passed_over;
-  for (const auto& [step, path] : list_checkpoints(run)) {
-    const auto reason = verify_manifest(path, step);
-    if (!reason) return FoundCheckpoint{path, step, std::move(passed_over)};
-    passed_over.push_back(fmt::format("{}: {}", path.string(), *reason));
+  // A checkpoint that vanishes while it is read was pruned by a process that has saved a newer one.
+  constexpr int kAttempts = 100;
+  for (int attempt = 1;; ++attempt) {
+    std::vector<std::string> passed_over;
+    bool vanished = false;
+    for (const auto& [step, path] : list_checkpoints(run)) {
+      const auto reason = verify_manifest(path, step);
+      if (!reason) return FoundCheckpoint{path, step, std::move(passed_over)};
+      vanished = vanished || !is_there(path);
+      passed_over.push_back(fmt::format("{}: {}", path.string(), *reason));
+    }
+    if (passed_over.empty()) return std::nullopt;
+    require(vanished && attempt < kAttempts, "{}: none of {} checkpoints is whole; the newest: {}",
+            run.string(), passed_over.size(), passed_over.front());
   }
-  require(passed_over.empty(), "{}: none of {} checkpoints is whole; the newest: {}", run.string(),
-          passed_over.size(), passed_over.empty() ? "" : passed_over.front());
+}
+
+FoundCheckpoint find_checkpoint(const fs::path& run, int64_t step) {
+  const auto all = list_checkpoints(run);
+  const auto found = all.find(step);
+  if (found == all.end()) {
+    std::string steps;
+    for (const auto& [there, path] : all) steps += fmt::format(" {}", there);
+    fail("{}: no checkpoint of step {}; there are:{}", run.string(), step,
+         steps.empty() ? " none" : steps);
+  }
+  const auto reason = verify_manifest(found->second, step);
+  require(!reason, "{}: {}", found->second.string(), reason.value_or(""));
+  return {found->second, step, {}};
+}
+
+std::optional<FoundCheckpoint> find_applied_checkpoint(const fs::path& run) {
+  for (const auto& [step, path] : list_checkpoints(run))
+    if (!verify_manifest(path, step) && was_applied(read_state(path / kState)))
+      return FoundCheckpoint{path, step, {}};
   return std::nullopt;
+}
+
+std::optional<int64_t> newest_step(const fs::path& run) {
+  const auto all = list_checkpoints(run);
+  return all.empty() ? std::nullopt : std::optional(all.begin()->first);
+}
+
+std::vector<fs::path> set_aside_after(const fs::path& run, int64_t step) {
+  const auto all = list_checkpoints(run);
+  std::vector<fs::path> moved;
+  for (auto entry = all.rbegin(); entry != all.rend(); ++entry) {
+    const auto& [other, path] = *entry;
+    if (other <= step) continue;
+    const fs::path aside = make_aside(run);
+    fs::path name = aside / path.filename();
+    for (int n = 2; is_there(name); ++n)
+      name = aside / fmt::format("{}.{}", path.filename().string(), n);
+    std::error_code failed;
+    fs::rename(path, name, failed);
+    require(!failed, "{}: cannot rename to {}: {}", path.string(), name.string(), failed.message());
+    moved.push_back(name);
+  }
+  if (!moved.empty()) {
+    fsync_directory(moved.front().parent_path());
+    fsync_directory(run);
+  }
+  return moved;
 }
 
 TrainState load_checkpoint(const fs::path& checkpoint, Gpt& model, Optimizer* optimizer) {

@@ -1,12 +1,13 @@
 // config.json of a Hugging Face directory -> ModelConfig.
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "kernels/common/check.h"
 #include "src/checkpoint/hugging_face.h"
+#include "src/config/value.h"
 #include "src/io/file.h"
 #include "src/io/json.h"
 
@@ -23,27 +24,21 @@ constexpr uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::array kWeightFiles = {"model.safetensors", "model.safetensors.index.json",
                                      "pytorch_model.bin", "pytorch_model.bin.index.json"};
 
-// Typed access to one JSON object; a missing key has the default of transformers' GPTNeoXConfig, a
-// key without default must be there.
+// Typed access to one JSON object. A missing key leaves what the configuration has.
 class Reader {
  public:
   Reader(const Json& json, std::string origin) : json_(json), origin_(std::move(origin)) {}
 
   bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
+  void require_key(const char* key) const { require(has(key), "{}: no key \"{}\"", origin_, key); }
 
-  int integer(const char* key) const {
-    require(has(key), "{}: no key \"{}\"", origin_, key);
-    const Json& value = json_[key];
-    require(value.is_number_unsigned() && value.get<uint64_t>() > 0 &&
-                value.get<uint64_t>() <= uint64_t{1} << 30,
-            "{}: \"{}\" is {}, expected a whole number from 1", origin_, key, text(key));
-    return value.get<int>();
-  }
-  double number(const char* key, double otherwise) const {
-    if (!has(key)) return otherwise;
-    const bool good = json_[key].is_number() && std::isfinite(json_[key].get<double>());
-    require(good, "{}: \"{}\" is {}, expected a number", origin_, key, text(key));
-    return json_[key].get<double>();
+  // What stands under `key` becomes the value of the configuration's key `to`, which says what it
+  // takes: an imported model is one that a run can have.
+  void copy(const char* key, const char* to, Config& config) const {
+    if (!has(key)) return;
+    const auto expected = set_value(config, to, json_[key]);
+    require(!expected, "{}: \"{}\" is {}, expected {}", origin_, key, text(key),
+            expected.value_or(""));
   }
   bool flag(const char* key, bool otherwise) const {
     if (!has(key)) return otherwise;
@@ -79,10 +74,13 @@ Activation activation_of(const std::string& name, const std::string& origin) {
 }
 
 // The base and share of rotary dims, by their names of all times: rotary_emb_base and rotary_pct;
-// rope_theta and partial_rotary_factor; rope_parameters with these.
-void read_rotary(const Json& json, const Reader& top, ModelConfig& config) {
-  config.rotary_base = top.number("rotary_emb_base", top.number("rope_theta", 10000.0));
-  config.rotary_pct = top.number("rotary_pct", top.number("partial_rotary_factor", 0.25));
+// rope_theta and partial_rotary_factor; rope_parameters with these. Of several the last counts.
+void read_rotary(const Json& json, const Reader& top, Config& config) {
+  constexpr const char *kBase = "model.rotary_base", *kShare = "model.rotary_pct";
+  top.copy("rope_theta", kBase, config);
+  top.copy("rotary_emb_base", kBase, config);
+  top.copy("partial_rotary_factor", kShare, config);
+  top.copy("rotary_pct", kShare, config);
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     if (!top.has(key)) continue;
     require(json[key].is_object(), "{}: \"{}\" is {}, expected an object or null", top.origin(),
@@ -91,14 +89,9 @@ void read_rotary(const Json& json, const Reader& top, ModelConfig& config) {
     const std::string type = rope.word("rope_type", rope.word("type", "default").c_str());
     require(type == "default", "{}: \"{}\" is {}, expected unscaled positions", top.origin(), key,
             top.text(key));
-    config.rotary_base = rope.number("rope_theta", config.rotary_base);
-    config.rotary_pct = rope.number("partial_rotary_factor", config.rotary_pct);
+    rope.copy("rope_theta", kBase, config);
+    rope.copy("partial_rotary_factor", kShare, config);
   }
-  require(config.rotary_base > 0, "{}: rotary base {}, expected above 0", top.origin(),
-          config.rotary_base);
-  require(config.rotary_pct > 0 && config.rotary_pct <= 1,
-          "{}: \"rotary_pct\" is {}, expected above 0 and at most 1", top.origin(),
-          config.rotary_pct);
 }
 
 }  // namespace
@@ -121,27 +114,33 @@ ModelConfig read_hf_config(const fs::path& directory) {
   require(read.flag("attention_bias", true),
           "{}: \"attention_bias\" is false, expected true: midfill's attention has biases", origin);
 
-  ModelConfig config;
-  config.n_layers = read.integer("num_hidden_layers");
-  config.d_model = read.integer("hidden_size");
-  config.n_heads = read.integer("num_attention_heads");
-  config.d_ff = read.integer("intermediate_size");
-  config.n_ctx = read.integer("max_position_embeddings");
-  config.vocab_size = read.integer("vocab_size");
-  config.vocab_multiple = 1;
-  config.parallel_residual = read.flag("use_parallel_residual", true);
-  config.tied_embeddings = read.flag("tie_word_embeddings", false);
-  config.layer_norm_eps = read.number("layer_norm_eps", 1e-5);
-  config.activation = activation_of(read.word("hidden_act", "gelu"), origin);
-  require(config.d_model % config.n_heads == 0,
+  Config config;
+  ModelConfig& model = config.model;
+  constexpr std::pair<const char*, const char*> kSizes[] = {
+      {"num_hidden_layers", "model.n_layers"},    {"hidden_size", "model.d_model"},
+      {"num_attention_heads", "model.n_heads"},   {"intermediate_size", "model.d_ff"},
+      {"max_position_embeddings", "model.n_ctx"}, {"vocab_size", "model.vocab_size"}};
+  for (const auto& [key, to] : kSizes) {
+    read.require_key(key);
+    read.copy(key, to, config);
+  }
+  require(model.vocab_size > 0, "{}: \"vocab_size\" is 0, expected at least 1", origin);
+  // What is missing is as in transformers' GPTNeoXConfig.
+  model.parallel_residual = true;
+  model.rotary_pct = 0.25;
+  read.copy("use_parallel_residual", "model.parallel_residual", config);
+  read.copy("tie_word_embeddings", "model.tied_embeddings", config);
+  read.copy("layer_norm_eps", "model.layer_norm_eps", config);
+  model.activation = activation_of(read.word("hidden_act", "gelu"), origin);
+  require(model.d_model % model.n_heads == 0,
           "{}: \"num_attention_heads\" {} does not divide \"hidden_size\" {}", origin,
-          config.n_heads, config.d_model);
+          model.n_heads, model.d_model);
   read_rotary(json, read, config);
-  const int turned = static_cast<int>(config.head_size() * config.rotary_pct);
+  const int turned = static_cast<int>(model.head_size() * model.rotary_pct);
   require(turned > 0 && turned % 2 == 0,
           "{}: rotary_pct {} turns {} of {} dims of a head, expected an even number above 0",
-          origin, config.rotary_pct, turned, config.head_size());
-  return config;
+          origin, model.rotary_pct, turned, model.head_size());
+  return model;
 }
 
 }  // namespace midfill

@@ -1,13 +1,12 @@
 #include "src/checkpoint/manifest.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "kernels/common/check.h"
 #include "src/checkpoint/safetensors.h"
 #include "src/io/file.h"
+#include "src/io/hash.h"
 #include "src/io/json.h"
 
 namespace midfill {
@@ -19,11 +18,16 @@ namespace {
 constexpr const char* kManifest = "manifest.json";
 constexpr uint64_t kMaxManifestBytes = 16 << 20;
 
-std::string hash_of(const MappedFile& file) {
-  const auto bytes = file.bytes();
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-}
+// Bytes and XXH3-128.
+struct Contents {
+  explicit Contents(const fs::path& file) {
+    Hash hash;
+    bytes = read_blocks(file, [&](std::span<const std::byte> block) { hash.add(block); });
+    xxh3_128 = hash.text();
+  }
+  uint64_t bytes;
+  std::string xxh3_128;
+};
 
 void verify(const fs::path& directory, int64_t step) {
   const Json manifest = parse_json(read_file(directory / kManifest, kMaxManifestBytes), kManifest);
@@ -48,11 +52,11 @@ void verify(const fs::path& directory, int64_t step) {
     require(entry.is_object() && entry.contains("bytes") && entry.contains("xxh3_128") &&
                 entry["bytes"].is_number_unsigned() && entry["xxh3_128"].is_string(),
             "{}: {}: expected bytes and xxh3_128", kManifest, in_quotes(name));
-    const MappedFile file(directory / name);
-    require(file.bytes().size() == entry["bytes"].get<uint64_t>(), "{}: {} bytes, expected {}",
-            file.path().filename().string(), file.bytes().size(), entry["bytes"].dump());
-    require(hash_of(file) == entry["xxh3_128"], "{}: contents differ from the manifest's hash",
-            file.path().filename().string());
+    const Contents found(directory / name);
+    require(found.bytes == entry["bytes"].get<uint64_t>(), "{}: {} bytes, expected {}", name,
+            found.bytes, entry["bytes"].dump());
+    require(found.xxh3_128 == entry["xxh3_128"], "{}: contents differ from the manifest's hash",
+            name);
   }
 }
 
@@ -68,8 +72,8 @@ void write_manifest(const fs::path& directory, int64_t step) {
   std::ranges::sort(names);
   Json files = Json::object();
   for (const std::string& name : names) {
-    const MappedFile file(directory / name);
-    files[name] = {{"bytes", file.bytes().size()}, {"xxh3_128", hash_of(file)}};
+    const Contents contents(directory / name);
+    files[name] = {{"bytes", contents.bytes}, {"xxh3_128", contents.xxh3_128}};
   }
   const Json manifest = {{"version", kCheckpointVersion}, {"step", step}, {"files", files}};
   write_file(directory / kManifest, manifest.dump(1) + "\n");

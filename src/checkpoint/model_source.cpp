@@ -10,6 +10,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
+void take_newest(WeightsSource& source) {
+  auto found = find_checkpoint(source.directory);
+  require(found.has_value(), "{}: the run has no checkpoint yet", source.directory.string());
+  source.checkpoint = std::move(found->path);
+  source.passed_over = std::move(found->passed_over);
+}
+
 WeightsSource open_run(const fs::path& directory) {
   const Config config = read_run_config(directory);
   WeightsSource source{.kind = WeightsSource::Kind::run,
@@ -18,10 +25,7 @@ WeightsSource open_run(const fs::path& directory) {
                        .passed_over = {},
                        .model = config.model,
                        .dtype = config.train.dtype};
-  auto found = find_checkpoint(directory);
-  require(found.has_value(), "{}: the run has no checkpoint yet", directory.string());
-  source.checkpoint = std::move(found->path);
-  source.passed_over = std::move(found->passed_over);
+  take_newest(source);
   if (source.model.vocab_size == 0)
     source.model.vocab_size = Tokenizer::load(source.tokenizer_path()).vocab_size();
   return source;
@@ -46,11 +50,19 @@ WeightsSource WeightsSource::open(const fs::path& directory) {
   return open_run(directory);
 }
 
-void WeightsSource::load_weights(Gpt& gpt) const {
-  if (kind == Kind::run)
-    load_checkpoint(checkpoint, gpt, nullptr);
-  else
-    load_hf_weights(directory, gpt);
+void WeightsSource::load_weights(Gpt& gpt) {
+  if (kind == Kind::hugging_face) return load_hf_weights(directory, gpt);
+  constexpr int kAttempts = 100;  // each of them means that the run has saved meanwhile
+  for (int attempt = 1;; ++attempt) {
+    try {
+      load_checkpoint(checkpoint, gpt, nullptr);
+      return;
+    } catch (const Error&) {
+      std::error_code ignored;
+      if (attempt == kAttempts || fs::exists(checkpoint, ignored)) throw;
+    }
+    take_newest(*this);
+  }
 }
 
 fs::path WeightsSource::tokenizer_path() const {

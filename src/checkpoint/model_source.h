@@ -23,8 +23,9 @@ struct WeightsSource {
 
   // Throws Error where the directory is neither, or a run without a checkpoint.
   static WeightsSource open(const std::filesystem::path& directory);
-  // Throws Error where the files do not hold a model of `gpt.config()`.
-  void load_weights(Gpt& gpt) const;
+  // Throws Error where the files do not hold a model of `gpt.config()`. The process that trains a
+  // run may prune `checkpoint` before it is read: then it becomes the newest that is there now.
+  void load_weights(Gpt& gpt);
   // directory / "tokenizer.json"
   std::filesystem::path tokenizer_path() const;
 };

@@ -1,14 +1,13 @@
 #include "src/checkpoint/run_directory.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <cstring>
 
 #include "kernels/common/check.h"
+#include "src/checkpoint/checkpoint.h"
 #include "src/io/file.h"
 
 namespace midfill {
@@ -21,22 +20,41 @@ fs::path config_path(const fs::path& run) {
   return run / "config.json";
 }
 
-// What the holder of a lock wrote into it: "process 4711".
-std::string read_holder(int fd) {
-  std::array<char, 32> text;
-  const ssize_t n = ::pread(fd, text.data(), text.size(), 0);
-  return n > 0 ? std::string(text.data(), static_cast<size_t>(n)) : "another process";
+bool same(const struct stat& a, const struct stat& b) {
+  return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 }  // namespace
 
+void refuse_run(const fs::path& directory) {
+  std::error_code ignored;
+  if (!fs::exists(directory, ignored)) return;
+  require(
+      !is_run(directory),
+      "{}: already holds a run; continue it with --resume or choose another directory with --run",
+      directory.string());
+  const auto newest = newest_step(directory);
+  require(!newest,
+          "{}: holds checkpoints, the newest of step {}, but no config.json: what is left of a "
+          "run; choose another directory with --run",
+          directory.string(), newest.value_or(0));
+  for (const char* file : {"metrics.jsonl", "tensorboard"})
+    require(!fs::exists(directory / file, ignored),
+            "{}: holds {} but no config.json: what is left of a run; choose another directory with "
+            "--run",
+            directory.string(), file);
+}
+
 void create_run(const fs::path& run, const Config& config, const Tokenizer& tokenizer) {
-  require(!is_run(run), "{}: already holds a run (config.json); refusing to overwrite it",
-          run.string());
-  std::error_code failed;
-  fs::create_directories(run, failed);
-  require(!failed, "{}: cannot create: {}", run.string(), failed.message());
-  write_file(run_tokenizer(run), tokenizer.to_json());
+  refuse_run(run);
+  // A start that was killed may have left it; any other is somebody's.
+  const std::string json = tokenizer.to_json();
+  std::error_code ignored;
+  if (fs::exists(run_tokenizer(run), ignored))
+    require(read_file(run_tokenizer(run)) == json,
+            "{}: already exists, and is not the tokenizer of this run; refusing to overwrite it",
+            run_tokenizer(run).string());
+  write_file(run_tokenizer(run), json);
   write_file(config_path(run), to_json(config), AtomicFile::Existing::refuse);
 }
 
@@ -54,25 +72,60 @@ fs::path run_tokenizer(const fs::path& run) {
   return run / "tokenizer.json";
 }
 
-RunLock::RunLock(const fs::path& run) {
-  const fs::path path = run / ".lock";
-  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  require(fd_ >= 0, "{}: cannot open: {}", path.string(), std::strerror(errno));
-  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-    const int error = errno;
-    const std::string holder = read_holder(fd_);
-    ::close(fd_);
-    require(error != EWOULDBLOCK, "{}: {} is writing to this run; it takes one writer at a time",
-            run.string(), holder);
-    fail("{}: cannot lock: {}", path.string(), std::strerror(error));
-  }
-  // The pid only serves the message above; the lock holds without it.
-  const std::string holder = fmt::format("process {}", ::getpid());
-  if (::ftruncate(fd_, 0) != 0 || ::pwrite(fd_, holder.data(), holder.size(), 0) < 0) return;
+fs::path make_aside(const fs::path& run) {
+  const fs::path aside = run / "aside";
+  std::error_code failed;
+  fs::create_directory(aside, failed);
+  require(!failed, "{}: cannot create: {}", aside.string(), failed.message());
+  return aside;
 }
 
-RunLock::~RunLock() {
-  ::close(fd_);
+RunHold::Descriptor::Descriptor(const fs::path& directory)
+    : fd(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+  if (fd < 0) fail_errno(directory, "open");
+}
+
+RunHold::Descriptor::~Descriptor() {
+  ::close(fd);
+}
+
+RunHold::RunHold(fs::path run) : path_(std::move(run)), directory_(path_), lock_(path_ / ".lock") {
+  require(lock_.state() != FileLock::State::taken,
+          "{}: {} is writing to this run; it takes one writer at a time", path_.string(),
+          lock_.holder());
+}
+
+RunHold::~RunHold() = default;
+
+bool RunHold::in_place() const {
+  struct stat held {
+  }, named{};
+  // Any other failure is the file system's, which may recover.
+  if (::stat(path_.c_str(), &named) != 0) return errno != ENOENT && errno != ENOTDIR;
+  return ::fstat(directory_.fd, &held) != 0 || same(held, named);
+}
+
+fs::path RunHold::place() const {
+  if (in_place()) return path_;
+  // Linux knows the directory's present name.
+  std::error_code unknown;
+  const fs::path now = fs::read_symlink(fmt::format("/proc/self/fd/{}", directory_.fd), unknown);
+  struct stat held {
+  }, named{};
+  require(!unknown && ::fstat(directory_.fd, &held) == 0 && ::stat(now.c_str(), &named) == 0 &&
+              same(held, named),
+          "{}: the run's directory was deleted while the run was going on; nothing can be saved",
+          path_.string());
+  return now;
+}
+
+void RunHold::require_in_place() const {
+  if (in_place()) return;
+  const std::string now = place().string();
+  fail(
+      "{}: the run's directory was moved to {} while the run was going on; continue it with "
+      "--resume --run {}",
+      path_.string(), now, now);
 }
 
 }  // namespace midfill

@@ -7,6 +7,8 @@
 #include "kernels/common/check.h"
 #include "src/config/fields.h"
 #include "src/config/messages.h"
+#include "src/config/synonyms.h"
+#include "src/config/value.h"
 #include "src/io/file.h"
 #include "src/io/json.h"
 #include "src/io/one_line.h"
@@ -30,11 +32,12 @@ bool is_section(std::string_view name) {
                                       [&](const Field& field) { return field.section == name; });
 }
 
-// The valid key most like `name`: by its whole name, or by its last part in whatever section.
+// The valid key or section that `name` may be a slip of, by the whole of it or by its last part in
+// whatever section; empty where none is much like it.
 std::string nearest_key(std::string_view name) {
   const std::string_view last = name.substr(std::min(name.rfind('.') + 1, name.size()));
   std::string best;
-  size_t best_distance = SIZE_MAX;
+  size_t best_distance = last.size() * 2 / 5 + 1;  // as far away is too far
   const auto offer = [&](const std::string& candidate, size_t distance) {
     if (distance < best_distance) best = candidate, best_distance = distance;
   };
@@ -47,10 +50,27 @@ std::string nearest_key(std::string_view name) {
   return best;
 }
 
+// "the key for this is "optim.lr"": what another trainer's name is called here.
+std::string text_of(const Synonym& synonym) {
+  std::string keys(synonym.keys);
+  const bool several = keys.find(' ') != std::string::npos;
+  for (size_t at = 0; (at = keys.find(' ', at)) != std::string::npos; at += 3)
+    keys.replace(at, 1, "\", \"");
+  return fmt::format("the {}{} for this {} \"{}\"{}{}", is_section(keys) ? "section" : "key",
+                     several ? "s" : "", several ? "are" : "is", keys,
+                     synonym.note.empty() ? "" : ": ", synonym.note);
+}
+
 [[noreturn]] void fail_unknown(std::string_view origin, std::string_view name) {
   // A key may be of any length; the message and the search stay short.
-  fail("{}: unknown key {}; the nearest valid key is \"{}\"", origin, in_quotes(name),
-       nearest_key(name.substr(0, 80)));
+  const std::string_view searched = name.substr(0, 80);
+  std::string help = "`midfill train --keys` lists the valid ones";
+  if (const Synonym* synonym = find_synonym(searched)) {
+    help = text_of(*synonym);
+  } else if (const std::string nearest = nearest_key(searched); !nearest.empty()) {
+    help = fmt::format("the nearest valid key is \"{}\"", nearest);
+  }
+  fail("{}: unknown key {}; {}", origin, in_quotes(name), help);
 }
 
 void set_field(Config& config, const Field& field, const Json& value, std::string_view origin) {
@@ -93,6 +113,7 @@ void apply_override(Config& config, const std::string& text) {
     try {
       json = parse_json(value, origin);
     } catch (const Error&) {
+      if (Json::accept(value)) throw;  // JSON, but against the rules: which one is said
       fail("--set: {} is {}, expected {}", name, value.empty() ? "empty" : one_line(value),
            field->expected);
     }
@@ -132,6 +153,12 @@ Config parse_config(std::string_view json, std::string_view origin,
 
 Config load_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
   return parse_config(read_file(path, kMaxFileBytes), path.string(), overrides);
+}
+
+std::optional<std::string> set_value(Config& config, std::string_view key, const Json& value) {
+  const Field* field = find_field(key);
+  require(field != nullptr, "the configuration has no key \"{}\"", key);
+  return field->set(config, value) ? std::nullopt : std::optional(field->expected);
 }
 
 std::string to_json(const Config& config) {
@@ -211,7 +238,7 @@ void validate(const Config& config, std::string_view origin) {
 
   const OptimConfig& o = config.optim;
   require(
-      o.schedule != Schedule::wsd || o.warmup + o.decay <= 1,
+      o.schedule != Schedule::wsd || o.warmup_steps > 0 || o.warmup + o.decay <= 1,
       "{}: optim.warmup {} and optim.decay {} add up to more than 1, expected at most all steps",
       origin, o.warmup, o.decay);
 

@@ -53,6 +53,7 @@ struct DataSource {
   std::string name = "";  // empty where it is the only one and was given by its path alone
   std::string path;       // prefix of .bin/.idx
   double weight = 1.0;    // its share, relative to the others
+  bool operator==(const DataSource&) const = default;
 };
 
 struct DataConfig {
@@ -74,8 +75,9 @@ struct OptimConfig {
   double lr = 1e-3;
   double min_lr_ratio = 0.1;  // the schedule ends at lr * min_lr_ratio
   Schedule schedule = Schedule::cosine;
-  double warmup = 0.01;  // share of all steps with a linear warm-up
-  double decay = 0.2;    // wsd: share of all steps with a linear decay, at the end
+  double warmup = 0.01;      // share of all steps with a linear warm-up
+  int64_t warmup_steps = 0;  // its steps; 0: by `warmup`, as the run starts
+  double decay = 0.2;        // wsd: share of all steps with a linear decay, at the end
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
   double weight_decay = 0.1;  // on matrices; biases, norms (and nothing else) are not decayed
   double clip = 1.0;          // largest global gradient norm; 0: no clipping
@@ -129,7 +131,8 @@ struct Config {
 // Reads and validates a file. `overrides` are "section.key=value" (value as JSON, or a bare
 // string), applied over the file. Relative paths in `data` are kept as written: they are relative
 // to the working directory. Throws Error naming the file, the key, what was found, what was
-// expected and, for an unknown key, the nearest.
+// expected and, for an unknown key, the one that was meant: what another trainer's name stands for,
+// or the nearest.
 Config load_config(const std::filesystem::path& path,
                    const std::vector<std::string>& overrides = {});
 Config parse_config(std::string_view json, std::string_view origin,

@@ -64,8 +64,7 @@ void add_model(std::vector<Field>& out) {
            {{"gelu_tanh", Activation::gelu_tanh}, {"gelu_erf", Activation::gelu_erf}},
            "GELU of the MLP: tanh approximation or exact");
   f.boolean("tied_embeddings", &M::tied_embeddings, "The LM head is the input embedding");
-  f.number("layer_norm_eps", &M::layer_norm_eps, 0, 1, true,
-           "Added to the variance in layer norms");
+  f.f32("layer_norm_eps", &M::layer_norm_eps, false, 1, "Added to the variance in layer norms");
   f.choice(
       "init", &M::init, {{"normal", Init::normal}, {"neox", Init::neox}},
       "Initial weights: N(0, 0.02) everywhere, or GPT-NeoX's small_init with wang_init for the "
@@ -109,12 +108,8 @@ DataSource read_source(const Json& json, const std::string& at) {
              "a number > 0");
       source.weight = value.get<double>();
     } else {
-      const std::string_view shown = std::string_view(key).substr(0, 80);
-      const auto nearer = [&](std::string_view a, std::string_view b) {
-        return edit_distance(shown, a) < edit_distance(shown, b);
-      };
-      fail("{}: unknown key {}; the nearest valid key is \"{}\"", at, in_quotes(key),
-           std::min({kSourceName, kSourcePath, kSourceWeight}, nearer));
+      fail("{}: unknown key {}, expected \"{}\", \"{}\" and \"{}\"", at, in_quotes(key),
+           kSourceName, kSourcePath, kSourceWeight);
     }
   }
   require(!source.name.empty(), "{} has no \"{}\", expected one for each source", at, kSourceName);
@@ -206,7 +201,7 @@ void add_fim(std::vector<Field>& out) {
 void add_optim(std::vector<Field>& out) {
   using O = OptimConfig;
   SectionFields f(out, "optim", &Config::optim);
-  f.number("lr", &O::lr, 0, kUnbounded, false, "Largest learning rate");
+  f.f32("lr", &O::lr, true, kLargestF32, "Largest learning rate");
   f.number("min_lr_ratio", &O::min_lr_ratio, 0, 1, false, "The schedule ends at `lr` times this");
   f.choice("schedule", &O::schedule,
            {{"cosine", Schedule::cosine},
@@ -215,20 +210,27 @@ void add_optim(std::vector<Field>& out) {
             {"wsd", Schedule::wsd}},
            "What follows the warm-up; wsd: constant, then a linear decay");
   f.number("warmup", &O::warmup, 0, 1, false, "Share of all steps with a linear warm-up from 0");
+  f.integer(
+      "warmup_steps", &O::warmup_steps, 0, kManySteps,
+      "Steps of the warm-up, instead of a share; 0: `warmup` times `train.steps`, worked out as "
+      "a run starts and kept by it, so that a later end does not stretch the warm-up");
   f.number("decay", &O::decay, 0, 1, false, "wsd: share of all steps with the decay, at the end");
-  f.number("beta1", &O::beta1, 0, 1 - 0x1p-30, false, "AdamW: decay of the first moment");
-  f.number("beta2", &O::beta2, 0, 1 - 0x1p-30, false, "AdamW: decay of the second moment");
-  f.number("eps", &O::eps, 0, 1, true, "AdamW: added to the root of the second moment");
-  f.number("weight_decay", &O::weight_decay, 0, 10, false,
-           "Of matrices and embeddings; biases and norms are not decayed");
-  f.number("clip", &O::clip, 0, kUnbounded, false, "Largest global gradient norm; 0: no clipping");
+  constexpr double kLargestBeta = 1 - 0x1p-24;  // as f32 still less than 1
+  f.f32("beta1", &O::beta1, true, kLargestBeta, "AdamW: decay of the first moment");
+  f.f32("beta2", &O::beta2, true, kLargestBeta, "AdamW: decay of the second moment");
+  f.f32("eps", &O::eps, false, 1, "AdamW: added to the root of the second moment");
+  f.f32("weight_decay", &O::weight_decay, true, 10,
+        "Of matrices and embeddings; biases and norms are not decayed");
+  f.f32("clip", &O::clip, true, kLargestF32, "Largest global gradient norm; 0: no clipping");
 }
 
 void add_train(std::vector<Field>& out) {
   using T = TrainConfig;
   SectionFields f(out, "train", &Config::train);
-  f.integer("steps", &T::steps, 1, kManySteps,
-            "Steps of the whole run; a change at resume moves the end of the schedule", kMayChange);
+  f.integer(
+      "steps", &T::steps, 1, kManySteps,
+      "Steps of the whole run; a change at resume moves the end of the schedule and nothing else",
+      kMayChange);
   f.integer("batch_tokens", &T::batch_tokens, 1, kManySteps,
             "Tokens of a step; a multiple of `model.n_ctx`");
   f.integer("micro_batch", &T::micro_batch, 1, 1 << 16,

@@ -16,6 +16,10 @@
 namespace midfill {
 
 inline constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+// What kernels take as f32: between these it is a normal number there, neither 0 nor infinity.
+inline constexpr double kSmallestF32 = 1.2e-38, kLargestF32 = 3.4e38;
+static_assert(kSmallestF32 >= std::numeric_limits<float>::min() &&
+              kLargestF32 <= std::numeric_limits<float>::max());
 
 // Numbers like 1e6 are integers too, as long as a double holds them exactly.
 inline std::optional<int64_t> as_integer(const Json& value) {
@@ -63,14 +67,18 @@ class SectionFields {
     const std::string expected =
         high == kUnbounded ? fmt::format("a number {} {}", open ? ">" : ">=", low)
                            : fmt::format("a number in {}{}, {}]", open ? "(" : "[", low, high);
-    add(key, expected, meaning, value, may_change,
-        [low, high, open](const Json& json, double& out) {
-          if (!json.is_number()) return false;
-          const double x = json.get<double>();
-          if (!std::isfinite(x) || x > high || (open ? !(x > low) : !(x >= low))) return false;
-          out = x;
-          return true;
-        });
+    number_where(key, expected, value, meaning, may_change,
+                 [low, high, open](double x) { return (open ? x > low : x >= low) && x <= high; });
+  }
+
+  // What a kernel takes as f32: a normal number there, up to `high`; or 0 where `or_zero`.
+  void f32(std::string_view key, double Section::*value, bool or_zero, double high,
+           std::string_view meaning, bool may_change = false) {
+    const std::string expected =
+        fmt::format("{}a number in [{}, {}]", or_zero ? "0 or " : "", kSmallestF32, high);
+    number_where(key, expected, value, meaning, may_change, [or_zero, high](double x) {
+      return (or_zero && x == 0) || (x >= kSmallestF32 && x <= high);
+    });
   }
 
   void boolean(std::string_view key, bool Section::*value, std::string_view meaning,
@@ -146,6 +154,19 @@ class SectionFields {
     field.expected = std::move(expected);
     field.may_change = may_change;
     return field;
+  }
+
+  template <typename Allowed>
+  void number_where(std::string_view key, std::string expected, double Section::*value,
+                    std::string_view meaning, bool may_change, Allowed allowed) {
+    add(key, std::move(expected), meaning, value, may_change,
+        [allowed](const Json& json, double& out) {
+          if (!json.is_number()) return false;
+          const double x = json.get<double>();
+          if (!std::isfinite(x) || !allowed(x)) return false;
+          out = x;
+          return true;
+        });
   }
 
   template <typename T, typename Store>

@@ -1,6 +1,5 @@
 #include "src/data/build.h"
 
-#include <omp.h>
 #include <xxhash.h>
 
 #include <array>
@@ -12,13 +11,15 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "kernels/common/check.h"
+#include "kernels/common/start_threads.h"
+#include "kernels/common/thread_count.h"
 #include "src/data/dataset_writer.h"
 #include "src/data/ordered_queue.h"
 #include "src/io/inputs.h"
+#include "src/io/new_folders.h"
 
 namespace midfill {
 
@@ -73,8 +74,10 @@ class Build {
     // Before anything is made. Where an unfinished build is there, it may have outputs of its own.
     if (!unfinished_build()) refuse_outputs();
     files_ = input_files();
+    const NewFolders folders(options_.out);
     StagingDirectory staging(options_.out);
     staging_ = &staging;
+    if (!staging.warning().empty()) note(staging.warning());
     begin_or_resume();
     if (!state_.complete) {
       refuse_outputs();
@@ -174,7 +177,7 @@ class Build {
       report_.emplace(*staging_ / "bad_lines.jsonl",
                       static_cast<uint64_t>(state_.now.report_bytes));
 
-    const int threads = options_.threads > 0 ? options_.threads : omp_get_max_threads();
+    const int threads = thread_count(options_.threads);
     // Two blocks a worker, so that none waits for another; a few more for reader and writer.
     Queue queue(BlockReader::kBlockBytes * static_cast<size_t>(2 * threads + 4));
     std::atomic<bool> closed = false;
@@ -188,8 +191,8 @@ class Build {
       }
     };
     const Close close_before_the_threads_are_joined{queue, closed};
-    pool.emplace_back([&] { read(queue, closed); });
-    for (int i = 0; i < threads; ++i) pool.emplace_back([&] { work(queue); });
+    start_threads(pool, 1, [&](int) { read(queue, closed); });
+    start_threads(pool, threads, [&](int) { work(queue); });
 
     auto saved = Clock::now();
     while (const auto job = queue.next()) {

@@ -43,8 +43,9 @@ struct BuildOptions {
 };
 
 // Encodes every document (special tokens in its text are text), ends it with EOD, and writes it to
-// PREFIX_train or PREFIX_valid, in the order of the input. The result is the same for any number of
-// threads. Bad lines are passed over, counted, and listed in PREFIX_bad_lines.jsonl.
+// PREFIX_train or PREFIX_valid, whose folders are made, in the order of the input. The result is
+// the same for any number of threads. Bad lines are passed over, counted, and listed in
+// PREFIX_bad_lines.jsonl.
 //   Until the end the outputs lie in PREFIX.building (build_state.h). A build that was killed,
 // interrupted or stopped by an Error on its way goes on from there when it is called again with the
 // same options, and ends with the same bytes; standard input begins anew.

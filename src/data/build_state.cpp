@@ -1,13 +1,9 @@
 #include "src/data/build_state.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -73,36 +69,34 @@ BuildMark mark_from(const Json& json) {
 
 }  // namespace
 
+namespace {
+
+// The directory, which then holds nothing that no build has made.
+fs::path made(const fs::path& path) {
+  if (::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) fail_errno(path, "create");
+  require(fs::is_directory(path), "{}: expected a directory for the build to work in, found a file",
+          path.string());
+  for (const auto& entry : fs::directory_iterator(path))
+    require(is_ours(entry.path().filename()),
+            "{}: holds {}, which no build has made; give --out another name or move it away",
+            path.string(), entry.path().filename().string());
+  return path;
+}
+
+}  // namespace
+
 fs::path staging_path(const std::string& prefix) {
   return prefix + ".building";
 }
 
-StagingDirectory::StagingDirectory(const std::string& prefix) : path_(staging_path(prefix)) {
-  if (::mkdir(path_.c_str(), 0777) != 0 && errno != EEXIST)
-    fail("{}: cannot create: {}", path_.string(), std::strerror(errno));
-  require(fs::is_directory(path_),
-          "{}: expected a directory for the build to work in, found a file", path_.string());
-  for (const auto& entry : fs::directory_iterator(path_))
-    require(is_ours(entry.path().filename()),
-            "{}: holds {}, which no build has made; give --out another name or move it away",
-            path_.string(), entry.path().filename().string());
-  const fs::path lock = path_ / "lock";
-  lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-  require(lock_ >= 0, "{}: cannot open: {}", lock.string(), std::strerror(errno));
-  struct stat held {
-  }, named{};
-  // The one that was working may have removed the file between open() and flock().
-  const bool locked = ::flock(lock_, LOCK_EX | LOCK_NB) == 0 && ::fstat(lock_, &held) == 0 &&
-                      ::stat(lock.c_str(), &named) == 0 && held.st_ino == named.st_ino;
-  if (!locked) {
-    ::close(lock_);
-    fail("{}: another build works on this output now", path_.string());
-  }
+StagingDirectory::StagingDirectory(const std::string& prefix)
+    : path_(made(staging_path(prefix))), lock_(path_ / "lock") {
+  require(lock_.state() != FileLock::State::taken, "{}: another build works on this output now",
+          path_.string());
 }
 
 StagingDirectory::~StagingDirectory() {
   if (!used()) remove_all();
-  ::close(lock_);
 }
 
 bool StagingDirectory::used() const {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "src/data/documents.h"
+#include "src/io/file_lock.h"
 #include "src/io/json.h"
 
 namespace midfill {
@@ -58,7 +59,8 @@ class StagingDirectory {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  bool used() const;  // a build has begun in it
+  bool used() const;                                       // a build has begun in it
+  std::string warning() const { return lock_.warning(); }  // where there are no locks here
 
   // Writes down a new build's command and files.
   void begin(const Json& command, const std::vector<InputFileInfo>& files);
@@ -78,7 +80,7 @@ class StagingDirectory {
   void write_files(const std::vector<InputFileInfo>& files);
 
   std::filesystem::path path_;
-  int lock_ = -1;
+  FileLock lock_;
 };
 
 std::filesystem::path staging_path(const std::string& prefix);  // PREFIX.building

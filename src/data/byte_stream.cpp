@@ -8,12 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "kernels/common/check.h"
 #include "src/data/input_file.h"
+#include "src/io/file.h"
 
 namespace midfill {
 
@@ -74,7 +74,7 @@ class StandardInput : public ByteStream {
       if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
       const ssize_t n = ::read(STDIN_FILENO, out.data(), out.size());
       if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      require(n >= 0, "{}: cannot read: {}", kStandardInput, std::strerror(errno));
+      if (n < 0) fail_errno(kStandardInput, "read");
       return static_cast<size_t>(n);
     }
   }

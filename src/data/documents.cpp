@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <span>
 #include <utility>
 
 #include "kernels/common/check.h"
 #include "src/data/input_file.h"
+#include "src/io/file.h"
 
 namespace midfill {
 
@@ -43,8 +43,7 @@ std::vector<InputFileInfo> file_infos(const std::vector<std::filesystem::path>& 
   std::vector<InputFileInfo> files;
   for (const auto& path : paths) {
     struct stat status {};
-    require(::stat(path.c_str(), &status) == 0, "{}: cannot read: {}", path.string(),
-            std::strerror(errno));
+    if (::stat(path.c_str(), &status) != 0) fail_errno(path, "read");
     files.push_back({path.string(), static_cast<uint64_t>(status.st_size),
                      status.st_mtim.tv_sec * int64_t{1'000'000'000} + status.st_mtim.tv_nsec});
   }

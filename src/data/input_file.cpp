@@ -5,17 +5,17 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "kernels/common/check.h"
+#include "src/io/file.h"
 
 namespace midfill {
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
   // O_NONBLOCK keeps a FIFO from hanging the open.
   fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  require(fd_ >= 0, "{}: cannot open: {}", path_, std::strerror(errno));
+  if (fd_ < 0) fail_errno(path_, "open");
   struct stat status {};
   const bool known = ::fstat(fd_, &status) == 0;
   if (known && S_ISREG(status.st_mode)) {
@@ -47,7 +47,7 @@ size_t InputFile::read_some(uint64_t offset, std::span<std::byte> out) const {
     const ssize_t n =
         ::pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
-    require(n >= 0, "{}: cannot read at byte {}: {}", path_, offset + done, std::strerror(errno));
+    if (n < 0) fail_errno(path_, fmt::format("read at byte {}", offset + done));
     if (n == 0) break;
     done += static_cast<size_t>(n);
   }

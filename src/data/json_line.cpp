@@ -125,7 +125,7 @@ void JsonLine::text_of(std::string& line, std::string& text) {
     if (error == simdjson::MEMALLOC) throw std::bad_alloc();
     // Numbers that simdjson has no type for are JSON all the same; the other parser decides.
     require(error == simdjson::NUMBER_ERROR, "not valid JSON: {}", simdjson::error_message(error));
-    const Json slow = parse_json(line, "not valid JSON", kMaxDepth);
+    const Json slow = parse_json(line, "not valid JSON", kMaxDepth, TooSmall::zero);
     text = find_text<Slow>(&slow, key_, path_);
   }
 }

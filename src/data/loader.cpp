@@ -1,11 +1,12 @@
 #include "src/data/loader.h"
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <span>
-#include <system_error>
 
 #include "kernels/common/check.h"
+#include "kernels/common/start_threads.h"
 
 namespace midfill {
 
@@ -95,12 +96,7 @@ Loader::Loader(const SampleStream& stream, int64_t batch_samples, int64_t first_
     resize(slot.batch, batch_samples, stream.n_ctx());
     slot.totals.resize(batch_samples);
   }
-  try {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
-  } catch (const std::system_error& error) {
-    stop();
-    fail("loader: cannot start thread {} of {}: {}", threads_.size() + 1, threads, error.what());
-  }
+  start_threads(threads_, threads, [this](int) { work(); });
 }
 
 Loader::~Loader() {
@@ -113,7 +109,7 @@ void Loader::stop() {
     stop_ = true;
   }
   room_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();  // joins them
 }
 
 void Loader::work() {
@@ -141,6 +137,15 @@ void Loader::work() {
     }
     if (++slot.done == batch_samples_) ready_.notify_one();
   }
+}
+
+bool Loader::wait(const std::function<bool()>& give_up) {
+  const Slot& slot = slot_of(next_);
+  std::unique_lock lock(mutex_);
+  while (!ready_.wait_for(lock, std::chrono::milliseconds(100),
+                          [&] { return slot.done == batch_samples_; }))
+    if (give_up()) return false;
+  return true;
 }
 
 const SampleBatch& Loader::next() {

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -47,13 +48,17 @@ struct RowTotals {
 // longest sample: each row is written once, by the thread that made it, where the caller reads it.
 class Loader {
  public:
-  // The stream must outlive the loader. `threads` threads prepare up to `ahead` steps ahead of the
-  // one that the caller holds: ahead + 1 batches in memory.
+  // The stream must outlive the loader. `threads` threads, or as many as the system grants, prepare
+  // up to `ahead` steps ahead of the one that the caller holds: ahead + 1 batches in memory.
   Loader(const SampleStream& stream, int64_t batch_samples, int64_t first_step, int threads = 1,
          int ahead = 2);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
+
+  // Waits for the batch of the next step; false where `give_up`, which is asked ten times a second,
+  // ended that.
+  bool wait(const std::function<bool()>& give_up);
 
   // The batch of the next step; valid until the following call. Waits where it is not ready yet:
   // the time that this call takes is the step's wait for data. Errors met while preparing a step,
@@ -81,7 +86,7 @@ class Loader {
   bool stop_ = false;
   std::mutex mutex_;
   std::condition_variable ready_, room_;
-  std::vector<std::thread> threads_;
+  std::vector<std::jthread> threads_;
 };
 
 }  // namespace midfill

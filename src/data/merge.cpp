@@ -6,6 +6,7 @@
 #include "kernels/common/check.h"
 #include "src/data/dataset_writer.h"
 #include "src/data/indexed_dataset.h"
+#include "src/io/new_folders.h"
 
 namespace midfill {
 
@@ -33,6 +34,7 @@ MergeSummary merge_datasets(const MergeOptions& options) {
     sum.tokens += data.n_tokens();
   }
 
+  const NewFolders folders(options.out);
   DatasetOutput output(options.out, sum.type);
   GrowingDataset& files = output.files();
   std::vector<TokenId> ids;

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,18 +23,22 @@ struct EvalLoss {
   int64_t samples = 0;
   int64_t tokens = 0;  // with a weight above 0
   int64_t bytes = 0;   // of text that those tokens stand for; sentinels and EOD stand for none
-  // Weighted mean loss; NaN where the stream has no such token.
+  // Weighted mean loss; NaN where `tokens` is 0.
   double nats_per_token = 0.0;
-  // Total loss in bits over `bytes`: comparable between tokenizers.
+  // Total loss in bits over `bytes`: comparable between tokenizers; NaN where that is 0.
   double bits_per_byte = 0.0;
 };
+
+// The two losses for people: "1.2345", or "none" where there is nothing that they are the mean of.
+std::string nats_text(const EvalLoss& loss);
+std::string bits_text(const EvalLoss& loss);
 
 struct SourceLoss : EvalLoss {
   std::string source;
 };
 
-// With several sources the counts are their sums and the two losses their means by the sources'
-// weights in data.valid.
+// With several sources the counts are their sums and the two losses their means, by the sources'
+// weights in data.valid, over the sources that have one.
 struct EvalResult : EvalLoss {
   EvalStream stream = EvalStream::ar;
   std::vector<SourceLoss> sources;  // empty where there is one
@@ -50,12 +56,19 @@ class Evaluator {
   Evaluator(const Config& config, const Tokenizer& tokenizer, const std::vector<EvalStream>& kinds);
 
   // The first `samples` samples of each stream of each source (all, where it has fewer),
-  // `max_batch` at once, which the model must allow.
-  std::vector<EvalResult> run(Gpt& model, int64_t samples, int64_t max_batch) const;
+  // `max_batch` at once, which the model must allow. Nothing where `give_way`, which is asked
+  // between batches, says so.
+  std::vector<EvalResult> run(Gpt& model, int64_t samples, int64_t max_batch,
+                              const std::function<bool()>& give_way = nullptr) const;
+
+  // Of each source the tokens of its dataset and the samples of its streams.
+  const std::vector<SourceInfo>& sources() const { return infos_; }
 
  private:
-  EvalLoss run_stream(Gpt& model, const SampleStream& stream, int64_t samples,
-                      int64_t max_batch) const;
+  // Nothing where it gave way.
+  std::optional<EvalLoss> run_stream(Gpt& model, const SampleStream& stream, int64_t samples,
+                                     int64_t max_batch,
+                                     const std::function<bool()>& give_way) const;
 
   struct Stream {
     EvalStream kind;
@@ -63,6 +76,7 @@ class Evaluator {
   };
   const Tokenizer* tokenizer_;
   std::vector<DataSource> sources_;
+  std::vector<SourceInfo> infos_;
   std::vector<Stream> streams_;
 };
 

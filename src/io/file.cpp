@@ -6,10 +6,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "kernels/common/check.h"
+#include "kernels/common/memory_limit.h"
 #include "src/io/guarded_copy.h"
 
 namespace midfill {
@@ -17,10 +18,6 @@ namespace midfill {
 namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
-
-[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* what) {
-  fail("{}: cannot {}: {}", path.string(), what, std::strerror(errno));
-}
 
 // An open file descriptor, closed with the object.
 struct Descriptor {
@@ -42,6 +39,15 @@ uint64_t open_regular(const std::filesystem::path& path, int& fd) {
   return static_cast<uint64_t>(status.st_size);
 }
 
+// Bytes read, 0 at the end of the file.
+size_t read_some(int fd, void* data, size_t bytes, const std::filesystem::path& path) {
+  while (true) {
+    const ssize_t n = ::read(fd, data, bytes);
+    if (n >= 0) return static_cast<size_t>(n);
+    if (errno != EINTR) fail_errno(path, "read");
+  }
+}
+
 void write_all(int fd, const char* data, size_t bytes, const std::filesystem::path& path) {
   while (bytes > 0) {
     const ssize_t n = ::write(fd, data, bytes);
@@ -54,6 +60,10 @@ void write_all(int fd, const char* data, size_t bytes, const std::filesystem::pa
 
 }  // namespace
 
+void fail_errno(const std::filesystem::path& path, std::string_view what) {
+  fail("{}: cannot {}: {}", path.string(), what, system_error_text(errno));
+}
+
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
   Descriptor file{-1};
   const uint64_t size = open_regular(path, file.fd);
@@ -61,13 +71,24 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
   std::string text(size, '\0');
   size_t done = 0;
   while (done < size) {
-    const ssize_t n = ::read(file.fd, text.data() + done, size - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_errno(path, "read");
+    const size_t n = read_some(file.fd, text.data() + done, size - done, path);
     require(n > 0, "{}: ended after {} bytes, expected {}", path.string(), done, size);
-    done += static_cast<size_t>(n);
+    done += n;
   }
   return text;
+}
+
+uint64_t read_blocks(const std::filesystem::path& path,
+                     const std::function<void(std::span<const std::byte>)>& take) {
+  Descriptor file{-1};
+  open_regular(path, file.fd);
+  std::vector<std::byte> block(kBufferBytes);
+  uint64_t done = 0;
+  while (const size_t n = read_some(file.fd, block.data(), block.size(), path)) {
+    take(std::span(block).first(n));
+    done += n;
+  }
+  return done;
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path, Existing existing)

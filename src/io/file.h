@@ -3,15 +3,25 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 
 namespace midfill {
 
+// Throws Error "<path>: cannot <what>: <errno's text>". To be called after a call that has set
+// errno and nothing else: arguments of require() may be worked out before the call that it judges.
+[[noreturn]] void fail_errno(const std::filesystem::path& path, std::string_view what);
+
 // The whole file. Throws Error (path, errno text) where it cannot be read, is a directory, a FIFO
 // or larger than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{1} << 32);
+
+// Calls take(bytes) for the contents, a block after the other, and returns how many bytes those
+// were. Throws Error as read_file().
+uint64_t read_blocks(const std::filesystem::path& path,
+                     const std::function<void(std::span<const std::byte>)>& take);
 
 // A file being written. It has a temporary name in the same directory until `commit()`: flush,
 // fsync, rename, fsync of the directory. Destroyed without commit, it removes its temporary file.

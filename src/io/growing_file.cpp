@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "kernels/common/check.h"
@@ -16,10 +15,6 @@ namespace midfill {
 namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 18;
-
-[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* what) {
-  fail("{}: cannot {}: {}", path.string(), what, std::strerror(errno));
-}
 
 // Writes all of it at an offset.
 void write_all(int fd, const std::byte* data, size_t bytes, uint64_t offset,

@@ -172,7 +172,7 @@ std::vector<MemoryLine> Gpt::memory() const {
 
 void initialize(Gpt& model, uint64_t seed) {
   HostArena weights(model.device(), model.params());
-  init_parameters(model.table(), model.config(), seed, weights.tensor());
+  init_parameters(model.device().cpu(), model.table(), model.config(), seed, weights.tensor());
   weights.store();
   model.refresh_compute_params();
 }

@@ -11,7 +11,7 @@ namespace midfill {
 // store() brings back.
 //
 //   HostArena weights(device, model.params());
-//   init_parameters(table, config, seed, weights.tensor());
+//   init_parameters(device.cpu(), table, config, seed, weights.tensor());
 //   weights.store();
 //   model.refresh_compute_params();
 class HostArena {

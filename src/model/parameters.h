@@ -58,7 +58,7 @@ struct FlopsPerToken {
 FlopsPerToken flops_per_token(const ModelConfig& config);
 
 // Initial weights, a pure function of (config, seed). Padded vocabulary rows are zero.
-void init_parameters(const ParameterTable& table, const ModelConfig& config, uint64_t seed,
-                     Tensor arena);
+void init_parameters(const Cpu& cpu, const ParameterTable& table, const ModelConfig& config,
+                     uint64_t seed, Tensor arena);
 
 }  // namespace midfill

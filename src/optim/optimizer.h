@@ -10,9 +10,12 @@
 
 namespace midfill {
 
+// Steps of the warm-up: config.warmup_steps, or, where that is 0, max(1, warmup * total); 0 where
+// warmup is 0 as well.
+int64_t warmup_steps(const OptimConfig& config, int64_t total);
+
 // Learning rate of the update that makes step `step` (counts from 1) of `total`: linear warm-up
-// from 0 over max(1, warmup * total) steps (none when warmup is 0), then the schedule, which
-// reaches lr * min_lr_ratio at `total`.
+// from 0, then the schedule, which reaches lr * min_lr_ratio at `total`.
 double learning_rate(const OptimConfig& config, int64_t step, int64_t total);
 
 // Moments and everything that an update needs to know are in memory of the device, so that whole

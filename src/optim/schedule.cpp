@@ -38,10 +38,14 @@ double height(const OptimConfig& config, int64_t step, int64_t warmup, int64_t t
 
 }  // namespace
 
+int64_t warmup_steps(const OptimConfig& config, int64_t total) {
+  return config.warmup_steps > 0 ? config.warmup_steps : share_of(config.warmup, total);
+}
+
 double learning_rate(const OptimConfig& config, int64_t step, int64_t total) {
   require(step >= 1 && total >= 1, "learning_rate: step {} of {}", step, total);
   step = std::min(step, total);
-  const int64_t warmup = share_of(config.warmup, total);
+  const int64_t warmup = warmup_steps(config, total);
   if (step <= warmup) return config.lr * static_cast<double>(step) / static_cast<double>(warmup);
   // lerp is exact at both ends.
   return config.lr * std::lerp(config.min_lr_ratio, 1.0, height(config, step, warmup, total));

@@ -6,9 +6,10 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 #include "kernels/common/check.h"
+#include "kernels/common/start_threads.h"
+#include "kernels/common/thread_count.h"
 #include "src/io/file.h"
 #include "src/tokenizer/pre_tokenizer.h"
 #include "src/tokenizer/unicode.h"
@@ -166,22 +167,21 @@ void count_ranges(Work& work, PieceCounts& counts) {
 
 CountedFiles count_files(const std::vector<std::filesystem::path>& files, int threads,
                          PieceCounts& counts) {
-  if (threads <= 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  threads = thread_count(threads);
   Work work(files);
   std::vector<PieceCounts> parts(static_cast<size_t>(threads), PieceCounts(counts.space_runs()));
   std::vector<std::exception_ptr> errors(parts.size());
   {
     std::vector<std::jthread> pool;
-    for (size_t i = 0; i < parts.size(); ++i) {
-      pool.emplace_back([&, i] {
-        try {
-          count_ranges(work, parts[i]);
-        } catch (...) {
-          errors[i] = std::current_exception();
-          work.stop();
-        }
-      });
-    }
+    start_threads(pool, threads, [&](int thread) {
+      const auto i = static_cast<size_t>(thread);
+      try {
+        count_ranges(work, parts[i]);
+      } catch (...) {
+        errors[i] = std::current_exception();
+        work.stop();
+      }
+    });
   }
   for (const std::exception_ptr& error : errors)
     if (error) std::rethrow_exception(error);

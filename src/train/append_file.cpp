@@ -1,19 +1,19 @@
 #include "src/train/append_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
-#include "kernels/common/check.h"
+#include "src/io/file.h"
 
 namespace midfill {
 
 AppendFile::AppendFile(std::filesystem::path path) : path_(std::move(path)) {
   // O_NONBLOCK keeps a FIFO from hanging the open.
   fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
-  require(fd_ >= 0, "{}: cannot open: {}", path_.string(), std::strerror(errno));
+  if (fd_ < 0) fail_errno(path_, "open");
 }
 
 AppendFile::~AppendFile() {
@@ -21,16 +21,24 @@ AppendFile::~AppendFile() {
 }
 
 void AppendFile::append(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+  for (size_t done = 0; done < bytes.size();) {
+    const ssize_t n = ::write(fd_, bytes.data() + done, bytes.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    require(n >= 0, "{}: cannot write: {}", path_.string(), std::strerror(errno));
-    bytes.remove_prefix(static_cast<size_t>(n));
+    if (n < 0) {
+      const int error = errno;
+      struct stat status {};
+      [[maybe_unused]] const bool cut =
+          done > 0 && ::fstat(fd_, &status) == 0 &&
+          ::ftruncate(fd_, status.st_size - static_cast<off_t>(done)) == 0;
+      errno = error;
+      fail_errno(path_, "write");
+    }
+    done += static_cast<size_t>(n);
   }
 }
 
 void AppendFile::sync() {
-  require(::fsync(fd_) == 0, "{}: cannot fsync: {}", path_.string(), std::strerror(errno));
+  if (::fsync(fd_) != 0) fail_errno(path_, "fsync");
 }
 
 }  // namespace midfill

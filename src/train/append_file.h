@@ -7,7 +7,8 @@
 namespace midfill {
 
 // Every append is one write(2): it survives the death of the process as soon as it returns, and of
-// the machine after sync(). Throws Error where the disk refuses.
+// the machine after sync(). Throws Error where the disk refuses; a record that it took in part is
+// cut off again.
 class AppendFile {
  public:
   explicit AppendFile(std::filesystem::path path);

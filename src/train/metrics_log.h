@@ -12,9 +12,11 @@ namespace midfill {
 
 class MetricsLog {
  public:
-  // Opens the file for a run that stands at `step`. Lines of later steps, which the run will do
-  // again, and a line that a killed process left half-written are removed, atomically.
-  MetricsLog(const std::filesystem::path& path, int64_t step);
+  // Opens RUN/metrics.jsonl for a run that stands at `step`. Lines of later steps, which the run
+  // will do again, and what is no record, as a line that a killed process left half-written, move
+  // to RUN/aside/metrics.jsonl, behind what is there: a line {"resumed_after": step, "lines": n}
+  // and the n lines. No moment has them in neither file.
+  MetricsLog(const std::filesystem::path& run, int64_t step);
 
   // `record` has "step"; numbers that are not finite become null.
   void write(const Json& record) { file_.append(record.dump() + "\n"); }
@@ -24,7 +26,7 @@ class MetricsLog {
   bool has_evaluation(int64_t step) const { return last_evaluation_ == step; }
 
  private:
-  static std::optional<int64_t> truncate(const std::filesystem::path& path, int64_t step);
+  static std::optional<int64_t> truncate(const std::filesystem::path& run, int64_t step);
 
   std::optional<int64_t> last_evaluation_;
   AppendFile file_;

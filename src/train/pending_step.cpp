@@ -7,7 +7,7 @@ namespace midfill {
 
 PendingStep::PendingStep(int64_t rows, int64_t n_ctx, Device& device)
     : device_(&device),
-      memory_(device.allocate_host(static_cast<size_t>(16 * rows * n_ctx + 8 + 4))),
+      memory_(device.allocate_host(static_cast<size_t>(bytes(rows, n_ctx)))),
       begun_(device),
       ready_(device),
       done_(device) {
@@ -25,8 +25,10 @@ PendingStep::PendingStep(int64_t rows, int64_t n_ctx, Device& device)
   updates_ = take(DType::i32, {1});
 }
 
-void PendingStep::begin(int64_t step, double lr, Loader& loader) {
+bool PendingStep::begin(int64_t step, double lr, Loader& loader,
+                        const std::function<bool()>& give_up) {
   begun_.record();
+  if (!loader.wait(give_up)) return false;
   const SampleBatch& batch = loader.next();
   ready_.record();
   require(batch.rows == rows() && batch.n_ctx == ids_.dim(1),
@@ -38,6 +40,7 @@ void PendingStep::begin(int64_t step, double lr, Loader& loader) {
   record = {.step = step, .lr = lr, .dropped = batch.stats.dropped, .padded = batch.stats.padded};
   first_sample_ = batch.first_sample;
   total_weight_ = batch.total_weight;
+  return true;
 }
 
 Batch PendingStep::batch(int64_t begin, int64_t end) const {

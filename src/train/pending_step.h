@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernels/common/device.h"
@@ -19,10 +20,12 @@ namespace midfill {
 class PendingStep {
  public:
   PendingStep(int64_t rows, int64_t n_ctx, Device& device);
+  // Of host memory that one holds.
+  static int64_t bytes(int64_t rows, int64_t n_ctx) { return 16 * rows * n_ctx + 8 + 4; }
 
-  // Begins a step: takes the next batch, waiting for it. The step before that used this object must
-  // be complete.
-  void begin(int64_t step, double lr, Loader& loader);
+  // Begins a step: takes the next batch, waiting for it; false where `give_up` ended that. The step
+  // before that used this object must be complete.
+  bool begin(int64_t step, double lr, Loader& loader, const std::function<bool()>& give_up);
   int64_t rows() const { return ids_.dim(0); }
   double total_weight() const { return total_weight_; }
   int64_t first_sample() const { return first_sample_; }

@@ -7,6 +7,7 @@
 #include "src/data/loader.h"
 #include "src/io/units.h"
 #include "src/model/parameters.h"
+#include "src/train/pending_step.h"
 
 namespace midfill {
 
@@ -22,6 +23,19 @@ GptOptions training_options(const Config& config) {
           .dtype = config.train.dtype,
           .recompute = config.train.recompute,
           .cuda_graph = config.train.cuda_graph};
+}
+
+namespace {
+
+int64_t loader_bytes(const Config& config) {
+  return (config.data.ahead + 1) * samples_per_step(config) *
+         SampleBatch::row_bytes(config.model.n_ctx);
+}
+
+}  // namespace
+
+int64_t batch_bytes(const Config& config) {
+  return loader_bytes(config) + PendingStep::bytes(samples_per_step(config), config.model.n_ctx);
 }
 
 namespace {
@@ -87,12 +101,10 @@ std::vector<std::string> describe(const std::vector<SourceInfo>& sources, const 
                         samples * source.share / static_cast<double>(source.samples), source.path);
     lines.push_back(table_line(lines.empty() ? "data" : "", text));
   }
-  const int64_t batch_bytes = samples_per_step(config) * SampleBatch::row_bytes(config.model.n_ctx);
-  lines.push_back(
-      table_line("loader", fmt::format("{} thread{}, {} step{} ahead, {} of batches",
-                                       config.data.threads, config.data.threads > 1 ? "s" : "",
-                                       config.data.ahead, config.data.ahead > 1 ? "s" : "",
-                                       bytes_text((config.data.ahead + 1) * batch_bytes))));
+  lines.push_back(table_line(
+      "loader", fmt::format("{} thread{}, {} step{} ahead, {} of batches", config.data.threads,
+                            config.data.threads > 1 ? "s" : "", config.data.ahead,
+                            config.data.ahead > 1 ? "s" : "", bytes_text(loader_bytes(config)))));
   return lines;
 }
 

@@ -15,6 +15,9 @@ namespace midfill {
 int64_t samples_per_step(const Config& config);
 GptOptions training_options(const Config& config);
 
+// Of host memory, for batches on their way from the loader through a step.
+int64_t batch_bytes(const Config& config);
+
 // Lines of the start-up table: model, parameters, memory by purpose, FLOPs per token in both
 // conventions, batch, steps, tokens. `config.model.vocab_size` is set. Allocates nothing.
 std::vector<std::string> describe(const Config& config);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "kernels/common/check.h"
 #include "src/io/units.h"
 
 namespace midfill {
@@ -15,13 +16,35 @@ RunLog::RunLog(const std::filesystem::path& run, const Config& config, int64_t s
       flops_(flops_per_token(config.model)),
       peak_flops_(peak_tflops * 1e12),
       text_(run / "log.txt"),
-      metrics_(run / "metrics.jsonl", step) {
-  if (config.log.tensorboard) tensorboard_.emplace(run / "tensorboard", step);
+      metrics_(run, step) {
+  try {
+    if (config.log.tensorboard) tensorboard_.emplace(run / "tensorboard", step);
+  } catch (const std::exception& error) {
+    line(fmt::format("{}; no TensorBoard events until the run is resumed", error.what()));
+  }
 }
 
 void RunLog::line(const std::string& text) {
   std::fprintf(stderr, "%s\n", text.c_str());
-  text_.append(text + "\n");
+  try {
+    text_.append(text + "\n");
+    text_failed_ = false;
+  } catch (const Error& error) {
+    // Not worth a run: the line stands above, the numbers in metrics.jsonl.
+    if (!text_failed_) std::fprintf(stderr, "%s\n", error.what());
+    text_failed_ = true;
+  }
+}
+
+void RunLog::scalars(int64_t step, const std::vector<std::pair<std::string, double>>& values) {
+  if (!tensorboard_) return;
+  try {
+    tensorboard_->scalars(step, values);
+  } catch (const Error& error) {
+    // The file may end within a record now, and TensorBoard reads none behind it.
+    tensorboard_.reset();
+    line(fmt::format("{}; no more TensorBoard events until the run is resumed", error.what()));
+  }
 }
 
 double RunLog::share_of_peak(double flops) const {
@@ -49,7 +72,7 @@ void RunLog::step(const StepRecord& r) {
         {"runtime/tokens_per_s", tokens_per_s},
         {"runtime/data_wait", data_wait}};
     if (peak_flops_ > 0) scalars.emplace_back("runtime/mfu", mfu);
-    tensorboard_->scalars(r.step, scalars);
+    this->scalars(r.step, scalars);
   }
   seconds_ += r.seconds;
   wait_seconds_ += r.wait_seconds;
@@ -80,11 +103,11 @@ void RunLog::evaluation(int64_t step, int64_t tokens, const std::vector<EvalResu
   std::vector<std::pair<std::string, double>> scalars;
   const auto width = fmt::format("{}", config_.train.steps).size();
   const auto report = [&](const EvalLoss& loss, const std::string& tag, const std::string& shown) {
-    scalars.emplace_back("eval/" + tag + "/nats_per_token", loss.nats_per_token);
-    scalars.emplace_back("eval/" + tag + "/bits_per_byte", loss.bits_per_byte);
-    line(fmt::format("eval {:>{}}  {:<12}{:8.4f} nats/token  {:8.4f} bits/byte  {} tokens", step,
-                     width, shown, loss.nats_per_token, loss.bits_per_byte,
-                     with_commas(loss.tokens)));
+    if (loss.tokens > 0)
+      scalars.emplace_back("eval/" + tag + "/nats_per_token", loss.nats_per_token);
+    if (loss.bytes > 0) scalars.emplace_back("eval/" + tag + "/bits_per_byte", loss.bits_per_byte);
+    line(fmt::format("eval {:>{}}  {:<12}{:>8} nats/token  {:>8} bits/byte  {} tokens", step, width,
+                     shown, nats_text(loss), bits_text(loss), with_commas(loss.tokens)));
     return Json{{"nats_per_token", loss.nats_per_token},
                 {"bits_per_byte", loss.bits_per_byte},
                 {"tokens", loss.tokens},
@@ -98,7 +121,7 @@ void RunLog::evaluation(int64_t step, int64_t tokens, const std::vector<EvalResu
           report(loss, name + "/" + loss.source, "  " + loss.source);
   }
   metrics_.write({{"step", step}, {"tokens", tokens}, {"eval", streams}});
-  if (tensorboard_) tensorboard_->scalars(step, scalars);
+  this->scalars(step, scalars);
 }
 
 void RunLog::sync() {

@@ -31,6 +31,8 @@ struct StepRecord {
   double wait_seconds = 0.0;
 };
 
+// metrics.jsonl is a run's record: where it cannot be written, every call throws Error. A line for
+// people or an event for TensorBoard that cannot be written is given up.
 class RunLog {
  public:
   // Continues the logs of a run that stands at `step`. `peak_tflops` is what MFU is a share of; 0:
@@ -47,11 +49,13 @@ class RunLog {
  private:
   double share_of_peak(double flops) const;  // NaN where the peak is unknown
   void step_line(const StepRecord& record);
+  void scalars(int64_t step, const std::vector<std::pair<std::string, double>>& values);
 
   Config config_;
   FlopsPerToken flops_;
   double peak_flops_;
   AppendFile text_;
+  bool text_failed_ = false;  // the last time
   MetricsLog metrics_;
   std::optional<TensorBoard> tensorboard_;
   // Since the last line on the terminal.

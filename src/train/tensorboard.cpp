@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <regex>
 
 #include "kernels/common/check.h"
 #include "midfill_proto/event.pb.h"
@@ -47,6 +49,29 @@ proto::Event event_at(int64_t step) {
   return event;
 }
 
+// TensorBoard reads the files of a directory whose names have "tfevents" in them in the order of
+// these names, and a start in one of them makes it forget what it has read by then: so a new file
+// must come last, also where the clock ran ahead before, and whatever names other programs chose.
+std::string next_name(const std::filesystem::path& directory) {
+  std::string last;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (name.find("tfevents") != std::string::npos) last = std::max(last, name);
+  }
+  const auto name = [](const std::string& stem, int number) {
+    return fmt::format("{}.{:06}.midfill", stem, number);
+  };
+  const std::string by_clock =
+      name(fmt::format("events.out.tfevents.{:010}", static_cast<int64_t>(now_seconds())), 0);
+  if (by_clock > last) return by_clock;
+  // Ours count on; any other name sorts before itself with something behind it.
+  static const std::regex ours(R"((.+)\.(\d{6})\.midfill)");
+  std::smatch parts;
+  if (std::regex_match(last, parts, ours) && parts[2] != "999999")
+    return name(parts[1], std::stoi(parts[2]) + 1);
+  return name(last, 0);
+}
+
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes) {
@@ -58,13 +83,9 @@ uint32_t crc32c(std::string_view bytes) {
 
 TensorBoard::TensorBoard(const std::filesystem::path& directory, int64_t step) {
   std::error_code failed;
-  std::filesystem::create_directories(directory, failed);
+  std::filesystem::create_directory(directory, failed);
   require(!failed, "{}: cannot create: {}", directory.string(), failed.message());
-  int64_t files = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(directory)) ++files;
-  // TensorBoard reads the files of a directory in the order of their names.
-  file_.emplace(directory / fmt::format("events.out.tfevents.{:010}.{:06}.midfill",
-                                        static_cast<int64_t>(now_seconds()), files));
+  file_.emplace(directory / next_name(directory));
   proto::Event version = event_at(0);
   version.set_file_version("brain.Event:2");
   write(version.SerializeAsString());

@@ -19,8 +19,9 @@ uint32_t crc32c(std::string_view bytes);
 
 class TensorBoard {
  public:
-  // Starts a new event file in `directory` for a run that stands at `step`. In a resumed run
-  // TensorBoard then forgets what older files say about later steps.
+  // Starts a new event file in `directory`, which is made where it is not there, for a run that
+  // stands at `step`. In a resumed run TensorBoard then forgets what older files say about later
+  // steps; the name sorts after theirs, whatever the clock said when they were begun.
   TensorBoard(const std::filesystem::path& directory, int64_t step);
 
   // Values at the time of the call.

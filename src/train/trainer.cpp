@@ -4,12 +4,22 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string_view>
 
 #include "kernels/common/check.h"
 #include "src/model/parameters.h"
 #include "src/train/report.h"
 
 namespace midfill {
+
+std::string advice_after_skips(const std::filesystem::path& run) {
+  const auto good = find_applied_checkpoint(run);
+  if (!good) return "no checkpoint is from before the skips";
+  return fmt::format(
+      "the newest checkpoint from before the skips is {}: --resume --from {} goes on there, also "
+      "with another optim.lr or optim.clip",
+      good->path.string(), good->step);
+}
 
 Trainer::Trainer(const Config& config, const Tokenizer& tokenizer, Device& device)
     : config_(config),
@@ -20,7 +30,8 @@ Trainer::Trainer(const Config& config, const Tokenizer& tokenizer, Device& devic
       guard_(config.train),
       device_judges_(config.train.on_nonfinite == OnNonFinite::skip &&
                      config.train.spike_zscore == 0),
-      late_records_(device_judges_ && device.is_cuda()) {
+      late_records_(device_judges_ && device.is_cuda()),
+      keeper_(config.checkpoint.keep_last, config.checkpoint.keep_every) {
   if (!config.data.valid.empty()) evaluator_.emplace(config, tokenizer, streams_for(config.fim));
   initialize(model_, config.seed);
   for (int i = 0; i < (late_records_ ? 2 : 1); ++i)
@@ -33,34 +44,55 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
   saved_step_ = state_.step;
 }
 
-bool Trainer::run(const std::filesystem::path& directory, RunLog& log, const StopSignal& stop) {
-  // A run that ended between a step and its evaluation does the evaluation now.
-  if (state_.step > 0 && due(config_.eval.every) && !log.has_evaluation(state_.step)) evaluate(log);
-  try {
-    Loader loader(*stream_, samples_per_step(config_), state_.step, config_.data.threads,
+void Trainer::prepare() {
+  loader_.emplace(*stream_, samples_per_step(config_), state_.step, config_.data.threads,
                   config_.data.ahead);
-    while (last_enqueued() < config_.train.steps && !stop.requested()) {
-      step(loader, log);
-      if (stop.requested()) break;
-      if (due(config_.eval.every)) evaluate(log);
-      if (due(config_.checkpoint.every)) save(directory, log);
+}
+
+bool Trainer::run(const RunHold& hold, RunFacts& facts, RunLog& log, const StopSignal& stop) {
+  if (!loader_) prepare();
+  // A run that ended between a step and its evaluation does the evaluation now.
+  evaluated_step_ = state_.step == 0 || log.has_evaluation(state_.step) ? state_.step : -1;
+  try {
+    run_steps(hold, facts, log, stop);
+    save(hold, facts, log);
+    hold.require_in_place();
+  } catch (const Error& error) {
+    // What was good is not lost.
+    try {
+      save(hold, facts, log);
+    } catch (const Error& again) {
+      if (std::string_view(again.what()) == error.what()) throw;
+      fail("{}; what came after step {} could not be saved: {}", error.what(), saved_step_,
+           again.what());
     }
-  } catch (const Error&) {
-    save(directory, log);  // what was good is not lost
-    throw;
+    if (state_.skipped_in_row == 0) throw;
+    fail("{}; {}", error.what(), advice_after_skips(hold.place()));
   }
-  save(directory, log);
-  if (state_.step == config_.train.steps) return true;
+  if (state_.step == config_.train.steps && evaluated()) return true;
   log.line(
       fmt::format("stopped by {} after step {}; continue with --resume", stop.name(), state_.step));
   return false;
 }
 
-std::optional<StepRecord> Trainer::step(Loader& loader, RunLog& log) {
+void Trainer::run_steps(const RunHold& hold, RunFacts& facts, RunLog& log, const StopSignal& stop) {
+  while (true) {
+    if (due(config_.eval.every) && !evaluated() && !stop.requested()) evaluate(log, stop);
+    if (due(config_.checkpoint.every) || stop.take_save_request()) save(hold, facts, log);
+    if (last_enqueued() == config_.train.steps || stop.requested() || !hold.in_place()) return;
+    step(*loader_, log, &stop);
+  }
+}
+
+std::optional<StepRecord> Trainer::step(Loader& loader, RunLog& log, const StopSignal* stop) {
   const int64_t number = last_enqueued() + 1;
   PendingStep& step = slot_of(number);
-  step.begin(number, learning_rate(config_.optim, number, config_.train.steps), loader);
-  enqueue_gradients(step);
+  // A step of minutes would outlast what a cluster grants; the resumed run does it again.
+  const auto give_up = [stop] { return stop && stop->pressing(); };
+  if (!step.begin(number, learning_rate(config_.optim, number, config_.train.steps), loader,
+                  give_up) ||
+      !enqueue_gradients(step, give_up))
+    return std::nullopt;
   if (device_judges_)
     optimizer_.enqueue_update(step.record.lr, step.total_weight());
   else
@@ -77,14 +109,18 @@ std::optional<StepRecord> Trainer::step(Loader& loader, RunLog& log) {
   return record;
 }
 
-// Sums gradients over the step's micro-batches.
-void Trainer::enqueue_gradients(PendingStep& step) {
+// Sums gradients over the step's micro-batches. False where `give_up`, which is asked between two
+// of them, ended that.
+bool Trainer::enqueue_gradients(PendingStep& step, const std::function<bool()>& give_up) {
   model_.zero_grads();
   const int64_t at_once = training_options(config_).max_batch;
   for (int64_t row = 0; row < step.rows(); row += at_once) {
+    // On cuda handing over the work takes no time to speak of.
+    if (!device_->is_cuda() && give_up()) return false;
     const Batch part = step.batch(row, std::min(row + at_once, step.rows()));
     model_.enqueue_forward_backward(part, step.losses(row));
   }
+  return true;
 }
 
 // Waits for the oldest step under way and makes it part of the run.
@@ -157,30 +193,43 @@ void Trainer::report_skip(const PendingStep& step, RunLog& log) const {
 
 bool Trainer::due(int64_t every) const {
   const int64_t step = last_enqueued();
-  return step == config_.train.steps || (every > 0 && step % every == 0);
+  return step > 0 && (step == config_.train.steps || (every > 0 && step % every == 0));
 }
 
-void Trainer::evaluate(RunLog& log) {
-  if (!evaluator_) return;
+// A signal ends it, and the resumed run makes up for it.
+void Trainer::evaluate(RunLog& log, const StopSignal& stop) {
   drain(log);
-  log.evaluation(
-      state_.step, state_.tokens,
-      evaluator_->run(model_, config_.eval.samples, training_options(config_).max_batch));
+  const auto results =
+      evaluator_->run(model_, config_.eval.samples, training_options(config_).max_batch,
+                      [&] { return stop.requested(); });
+  if (results.empty()) return;
+  log.evaluation(state_.step, state_.tokens, results);
+  evaluated_step_ = state_.step;
 }
 
-void Trainer::save(const std::filesystem::path& directory, RunLog& log) {
+void Trainer::save(const RunHold& hold, RunFacts& facts, RunLog& log) {
   drain(log);
   if (state_.step == saved_step_) return;
   const auto start = std::chrono::steady_clock::now();
+  const std::filesystem::path directory = hold.place();
   log.sync();
   state_.loss_window = guard_.loss_window();
   state_.norm_window = guard_.norm_window();
   save_checkpoint(directory, model_, &optimizer_, state_);
-  prune_checkpoints(directory, config_.checkpoint.keep_last, config_.checkpoint.keep_every);
   saved_step_ = state_.step;
+  keeper_.saved(state_);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   log.line(fmt::format("checkpoint after step {} saved in {} ({:.1f}s)", state_.step,
                        directory.string(), seconds.count()));
+  // The checkpoint is there: nothing below is worth the run.
+  try {
+    facts.saved = state_.step;
+    write_run_facts(directory, facts);
+  } catch (const Error& error) {
+    log.line(error.what());
+  }
+  for (const std::string& failure : keeper_.prune(directory))
+    log.line(fmt::format("{}; tried again at the next checkpoint", failure));
 }
 
 }  // namespace midfill

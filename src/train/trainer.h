@@ -3,11 +3,15 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "src/checkpoint/checkpoint.h"
+#include "src/checkpoint/run_directory.h"
+#include "src/checkpoint/run_facts.h"
 #include "src/config/config.h"
 #include "src/data/loader.h"
 #include "src/data/sample_stream.h"
@@ -22,6 +26,9 @@
 
 namespace midfill {
 
+// Where a run whose updates are skipped one after the other can go on, in words.
+std::string advice_after_skips(const std::filesystem::path& run);
+
 class Trainer {
  public:
   // A run at step 0: opens the datasets, makes the model with initial weights. Writes nothing.
@@ -31,16 +38,23 @@ class Trainer {
   // Continues from a checkpoint that find_checkpoint() gave.
   void restore(const std::filesystem::path& checkpoint);
 
+  // Starts the loader, from the step that the trainer stands at. With this all that a run needs is
+  // allocated: to be called before anything appears on disk.
+  void prepare();
+
   // Steps, evaluations and checkpoints until the last step or a signal; the state is saved before
-  // it returns. True where the run is complete. The caller holds the run's lock.
-  bool run(const std::filesystem::path& directory, RunLog& log, const StopSignal& stop);
+  // it returns. True where the run is complete. Where the directory is moved meanwhile, the state
+  // is saved where it is now, and that is an Error, as any other is after the state was saved.
+  // `facts` are the run's, kept in step with its checkpoints.
+  bool run(const RunHold& hold, RunFacts& facts, RunLog& log, const StopSignal& stop);
 
   // Enqueues one step on the loader's next batch and returns the record of the newest step that is
   // complete: this one; or, where records are late, the one before, and nothing at the first step.
-  // Throws Error, with weights, moments and state as before the step, where the update is not
-  // finite and the configuration says stop; and where the last max_skips updates whose records are
-  // there were skipped.
-  std::optional<StepRecord> step(Loader& loader, RunLog& log);
+  // Where `stop` presses, a step that still waits for its data is given up, on the CPU also one
+  // between two of its micro-batches: then nothing has changed. Throws Error, with weights, moments
+  // and state as before the step, where the update is not finite and the configuration says stop;
+  // and where the last max_skips updates whose records are there were skipped.
+  std::optional<StepRecord> step(Loader& loader, RunLog& log, const StopSignal* stop = nullptr);
 
   // Waits for the steps that are under way and logs them: then weights, moments and state are those
   // after the same step. Evaluations and checkpoints begin with this.
@@ -51,18 +65,21 @@ class Trainer {
   Gpt& model() { return model_; }
   const Optimizer& optimizer() const { return optimizer_; }
   const BlendedStream& stream() const { return *stream_; }
-  bool evaluates() const { return evaluator_.has_value(); }
+  // Nothing where data.valid is empty.
+  const Evaluator* evaluator() const { return evaluator_ ? &*evaluator_ : nullptr; }
 
  private:
-  void enqueue_gradients(PendingStep& step);
+  void run_steps(const RunHold& hold, RunFacts& facts, RunLog& log, const StopSignal& stop);
+  bool enqueue_gradients(PendingStep& step, const std::function<bool()>& give_up);
   StepRecord finish_step(RunLog& log);
   Verdict judge(const PendingStep& step) const;
   void report_skip(const PendingStep& step, RunLog& log) const;
   PendingStep& slot_of(int64_t step) { return slots_[static_cast<size_t>(step) % slots_.size()]; }
   int64_t last_enqueued() const { return state_.step + under_way_; }
   bool due(int64_t every) const;
-  void evaluate(RunLog& log);
-  void save(const std::filesystem::path& directory, RunLog& log);
+  bool evaluated() const { return !evaluator_ || evaluated_step_ == last_enqueued(); }
+  void evaluate(RunLog& log, const StopSignal& stop);
+  void save(const RunHold& hold, RunFacts& facts, RunLog& log);
 
   Config config_;
   Device* device_;
@@ -77,7 +94,9 @@ class Trainer {
   bool device_judges_, late_records_;
   std::vector<PendingStep> slots_;
   int64_t under_way_ = 0;  // steps enqueued whose records are not there yet
-  int64_t saved_step_ = 0;
+  std::optional<Loader> loader_;
+  CheckpointKeeper keeper_;
+  int64_t saved_step_ = 0, evaluated_step_ = 0;
 };
 
 }  // namespace midfill

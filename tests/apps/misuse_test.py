@@ -52,9 +52,22 @@ class Misuse(unittest.TestCase):
             self.check_refused(midfill("generate", "--model", "x", "--prompt", "x", "--seed", value), "--seed")
         self.check_refused(midfill("tokenizer", "train", "--input", SOURCE, "--out", self.dir / "t", "--vocab-size", ""), "--vocab-size")
 
+    def test_numbers_that_no_double_holds(self):
+        for value in ("1e-400", "1e-310", "1e999", "nan", "inf", "", "1,5", "0x1p3", "1 "):
+            for arguments in (["data", "build", "--tokenizer", "x", "--input", "x", "--out", self.dir / "x", "--valid-fraction"],
+                              ["data", "build", "--tokenizer", "x", "--input", "x", "--out", self.dir / "x", "--save-every"],
+                              ["generate", "--model", "x", "--prompt", "x", "--temperature"],
+                              ["infill", "--model", "x", "--file", "x", "--top-p"], [*BENCH, "--lr"], [*BENCH, "--clip"],
+                              [*BENCH, "--rotary-pct"]):
+                with self.subTest(value=value, option=arguments[-1]):
+                    self.check_refused(midfill(*arguments, value), arguments[-1], "expected a number")
+        for value in ("0", "0.0", "0e-999", "1e-300"):
+            done = midfill("generate", "--model", self.dir / "missing", "--prompt", "x", "--temperature", value)
+            self.check_refused(done, "missing")
+
     def test_bench_refuses_what_a_run_refuses(self):
         self.assertEqual(midfill(*BENCH, "--heads", 2).returncode, 0)
-        for arguments, word in ((["--heads", 3], "n_heads"), (["--heads", 2, "--lr", "nan"], "optim.lr"),
+        for arguments, word in ((["--heads", 3], "n_heads"), (["--heads", 2, "--lr", "1e39"], "optim.lr"),
                                 (["--heads", 2, "--clip", "-1"], "optim.clip"), (["--heads", 2, "--rotary-pct", 0], "rotary_pct"),
                                 (["--heads", 2, "--batch", 2**31 - 1], "micro_batch"),
                                 (["--heads", 2, "--head-chunk", 2**31 - 1], "head_chunk")):
@@ -66,8 +79,8 @@ class Misuse(unittest.TestCase):
                                 (["--shape", "NH=7"], "divisor"), (["--dtype", "bf16"], "f32"), (["--dtype", "x"], "f32 or bf16"),
                                 (["--device", "tpu"], "cpu or cuda"), (["--repeat", 0], "--repeat"), (["--threads", 4097], "--threads"),
                                 (["gelu", "--shape", "B=1000000", "--shape", "F=1000000"], "out of memory"),
-                                (["gelu", "--shape", "B=4", "--shape", "T=8", "--repeat", 1, "--json", self.dir / "missing" / "x"],
-                                 "missing")):
+                                (["gelu", "--shape", "B=4", "--shape", "T=8", "--repeat", 1, "--json", "/dev/null/x"],
+                                 "no directory")):
             with self.subTest(arguments=arguments):
                 self.check_refused(midfill("bench", "kernels", *arguments), word)
 
@@ -98,9 +111,10 @@ class Misuse(unittest.TestCase):
         self.check_refused(midfill("data", "build", "--tokenizer", "x", "--input", SOURCE, "--out", ""), "--out")
         self.check_refused(midfill("train", "x", "--run", ""), "--run")
 
-    def test_a_missing_directory_is_noticed_before_the_text_is_read(self):
-        self.check_refused(midfill("tokenizer", "train", "--input", SOURCE / "kernels", "--vocab-size", 300, "--out",
-                                   self.dir / "missing" / "t"), "missing")
+    def test_a_folder_that_cannot_be_made_is_noticed_before_the_text_is_read(self):
+        # Nothing else is wrong but what comes after it: the text.
+        self.check_refused(midfill("tokenizer", "train", "--input", self.dir / "missing", "--vocab-size", 300, "--out", "/dev/null/t"),
+                           "/dev/null/t: cannot create: /dev/null is no directory")
 
     def test_control_characters_stay_in_the_line(self):
         self.check_refused(midfill("tokenizer", "info", "--tokenizer", "a\nb\x1b"), "a\\nb\\x1b")

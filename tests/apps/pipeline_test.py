@@ -75,6 +75,15 @@ class Pipeline(unittest.TestCase):
         for word in ("ar", "fim_psm", "fim_spm2", "middle", "bits/byte"):
             self.assertIn(word, text)
 
+    def test_ratios_to_nothing_are_none(self):
+        (self.dir / "one.txt").write_text("int main() {}\n")
+        build = ["data", "build", "--tokenizer", self.tokenizer, "--input", self.dir / "one.txt", "--valid-fraction", 1e-9, "--out"]
+        rows = [line.split() for line in midfill(*build, self.dir / "table").stdout.splitlines()]
+        self.assertEqual([row[-1] for row in rows if row[:1] == ["valid"]], ["none"])
+        splits = json.loads(midfill(*build, self.dir / "json", "--json").stdout)["splits"]
+        self.assertIsNone(splits["valid"]["bytes_per_token"])
+        self.assertGreater(splits["train"]["bytes_per_token"], 0)
+
     def test_two_sources_train_and_are_evaluated_each(self):
         sources = [{"name": name, "path": str(self.dir / f"code_{part}"), "weight": weight}
                    for name, part, weight in (("much", "train", 4), ("little", "valid", 1))]

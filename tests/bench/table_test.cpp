@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "src/bench/timing.h"
 
 namespace midfill {
@@ -23,6 +25,9 @@ TEST(ThreeDigits, KeepsThreeDigitsAndWholeNumbers) {
   EXPECT_EQ(three_digits(12.34), "12.3");
   EXPECT_EQ(three_digits(1234.4), "1234");
   EXPECT_EQ(three_digits(0), "0");
+  EXPECT_EQ(three_digits(-0.0), "0");
+  for (const double none : {1.0 / 0.0, -1.0 / 0.0, std::nan(""), -std::nan("")})
+    EXPECT_EQ(three_digits(none), "–");
 }
 
 TEST(Table, AlignsColumnsOfManyBytesACharacter) {

@@ -89,14 +89,14 @@ TEST(AtomicDirectory, LeftoversOfTheDeadAreRemoved) {
   leave(".tmp-other-" + dead);
   leave(".tmp-step_without_pid");
   leave("step_3");
-  remove_leftovers(root.path(), "step_", OtherWriters::possible);
+  EXPECT_TRUE(remove_leftovers(root.path(), "step_", OtherWriters::possible).empty());
   EXPECT_FALSE(fs::exists(root / (".tmp-step_1-" + dead)));
   EXPECT_TRUE(fs::exists(root / (".tmp-step_2-" + living)));
   EXPECT_TRUE(fs::exists(root / (".tmp-other-" + dead)));
   EXPECT_TRUE(fs::exists(root / "step_3"));
   EXPECT_EQ(count(root.path()), 4u);
 
-  remove_leftovers(root.path(), "step_", OtherWriters::locked_out);
+  EXPECT_TRUE(remove_leftovers(root.path(), "step_", OtherWriters::locked_out).empty());
   EXPECT_FALSE(fs::exists(root / (".tmp-step_2-" + living)));
   EXPECT_EQ(count(root.path()), 3u);
 

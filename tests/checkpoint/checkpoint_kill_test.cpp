@@ -89,13 +89,13 @@ TEST(CheckpointKill, TheLockDiesWithItsProcess) {
   for (int i = 0; i < 2000 && entries(run.path(), "step_").empty(); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   ASSERT_FALSE(entries(run.path(), "step_").empty());
-  EXPECT_EQ(test::error_of([&] { RunLock lock(run.path()); }),
+  EXPECT_EQ(test::error_of([&] { RunHold hold(run.path()); }),
             fmt::format("{}: process {} is writing to this run; it takes one writer at a time",
                         run.path().string(), writer));
   EXPECT_NE(wait_for(start_writer(run.path(), "1")), 0) << "a second writer was let in";
   ::kill(writer, SIGKILL);
   wait_for(writer);
-  const RunLock lock(run.path());
+  const RunHold hold(run.path());
 }
 
 }  // namespace

@@ -39,6 +39,10 @@ class Checkpoint : public testing::Test {
   }
   void save(int64_t step) { save(step, static_cast<uint64_t>(step)); }
 
+  std::vector<std::string> prune(int keep_last, int64_t keep_every) const {
+    return CheckpointKeeper(keep_last, keep_every).prune(run_.path());
+  }
+
   fs::path step(int64_t n) const { return run_ / fmt::format("step_{:08}", n); }
   // Names in the run directory, sorted.
   std::vector<std::string> names() const {
@@ -298,22 +302,101 @@ TEST_F(Checkpoint, WithoutMomentsTheyAreZero) {
               HasSubstr("no moments after 3 updates"));
 }
 
-TEST_F(Checkpoint, PruneKeepsWhatTheRulesSay) {
+TEST_F(Checkpoint, KeepsWhatTheRulesSay) {
   for (int64_t n = 1; n <= 10; ++n) save(n);
-  prune_checkpoints(run_.path(), 2, 4);
+  EXPECT_THAT(prune(2, 4), IsEmpty());
   EXPECT_THAT(names(),
               ElementsAre("step_00000004", "step_00000008", "step_00000009", "step_00000010"));
-  prune_checkpoints(run_.path(), 0, 0);
+  prune(0, 0);
   EXPECT_THAT(names(), ElementsAre("step_00000010"));
 }
 
-TEST_F(Checkpoint, PruneKeepsTheNewestThatVerifies) {
+// A damaged one takes no place among those that are kept; it goes once a newer one is whole.
+TEST_F(Checkpoint, DamagedOnesTakeNoPlace) {
   for (int64_t n = 1; n <= 5; ++n) save(n);
   fs::remove(step(5) / "manifest.json");
-  fs::resize_file(step(4) / "model.safetensors", 100);
-  prune_checkpoints(run_.path(), 1, 0);
-  EXPECT_THAT(names(), ElementsAre("step_00000003", "step_00000005"));
-  EXPECT_EQ(find_checkpoint(run_.path())->step, 3);
+  fs::resize_file(step(3) / "model.safetensors", 100);
+  prune(2, 0);
+  EXPECT_THAT(names(), ElementsAre("step_00000002", "step_00000004", "step_00000005"));
+  EXPECT_EQ(find_checkpoint(run_.path())->step, 4);
+  save(6);
+  prune(2, 0);
+  EXPECT_THAT(names(), ElementsAre("step_00000004", "step_00000006"));
+}
+
+// While updates are skipped in a row, the newest checkpoint from before them is worth more than
+// those that came after.
+TEST_F(Checkpoint, TheNewestWithoutSkipsIsKept) {
+  CheckpointKeeper keeper(2, 0);
+  const auto save_skipped = [&](int64_t n, int64_t skipped_in_row) {
+    const TrainState state{.step = n,
+                           .updates = n,
+                           .skipped_in_row = skipped_in_row,
+                           .loss_window = {},
+                           .norm_window = {}};
+    save_checkpoint(run_.path(), tiny_.model, &tiny_.optimizer, state);
+    keeper.saved(state);
+    EXPECT_THAT(keeper.prune(run_.path()), IsEmpty());
+  };
+  for (int64_t n : {5, 10, 15}) save_skipped(n, 0);
+  for (int64_t n : {20, 25, 30, 35}) save_skipped(n, n - 19);
+  EXPECT_THAT(names(), ElementsAre("step_00000015", "step_00000030", "step_00000035"));
+  EXPECT_EQ(find_applied_checkpoint(run_.path())->step, 15);
+  EXPECT_EQ(find_checkpoint(run_.path())->step, 35);
+  // The same found on disk, by a process that saved none of them.
+  prune(1, 0);
+  EXPECT_THAT(names(), ElementsAre("step_00000015", "step_00000035"));
+  save_skipped(40, 0);
+  save_skipped(45, 0);
+  EXPECT_THAT(names(), ElementsAre("step_00000040", "step_00000045"));
+}
+
+TEST_F(Checkpoint, OfAStepIsFoundOrSaidToBeMissing) {
+  for (int64_t n : {1, 2, 7}) save(n);
+  EXPECT_EQ(find_checkpoint(run_.path(), 2).path, step(2));
+  EXPECT_EQ(newest_step(run_.path()), 7);
+  EXPECT_EQ(error_of([&] { find_checkpoint(run_.path(), 3); }),
+            run_.path().string() + ": no checkpoint of step 3; there are: 7 2 1");
+  fs::resize_file(step(2) / "state.json", 10);
+  EXPECT_THAT(error_of([&] { find_checkpoint(run_.path(), 2); }), HasSubstr("10 bytes, expected"));
+}
+
+TEST_F(Checkpoint, LaterOnesAreSetAside) {
+  for (int64_t n : {1, 2, 7}) save(n);
+  EXPECT_THAT(set_aside_after(run_.path(), 7), IsEmpty());
+  EXPECT_THAT(names(), ElementsAre("step_00000001", "step_00000002", "step_00000007"));
+  EXPECT_THAT(set_aside_after(run_.path(), 1),
+              ElementsAre(run_ / "aside" / "step_00000002", run_ / "aside" / "step_00000007"));
+  save(7);
+  EXPECT_THAT(set_aside_after(run_.path(), 1), ElementsAre(run_ / "aside" / "step_00000007.2"));
+  EXPECT_THAT(names(), ElementsAre("aside", "step_00000001"));
+}
+
+TEST_F(Checkpoint, NothingThatIsNotFiniteIsWritten) {
+  save(1);
+  const float bad[] = {NAN, INFINITY, -INFINITY};
+  for (const float value : bad) {
+    const std::pair<Tensor, std::string> arenas[] = {{tiny_.model.params(), "weight "},
+                                                     {tiny_.optimizer.m(), "first moment of "},
+                                                     {tiny_.optimizer.v(), "second moment of "}};
+    for (const auto& [arena, what] : arenas) {
+      tiny_.fill(2);
+      const Parameter& p = tiny_.model.table().all()[3];
+      arena.as<float>()[p.offset + 1] = value;
+      TrainState state{.step = 2, .loss_window = {}, .norm_window = {}};
+      EXPECT_EQ(
+          error_of([&] { save_checkpoint(run_.path(), tiny_.model, &tiny_.optimizer, state); }),
+          fmt::format("step 2: {}{} holds {} at element 1, expected finite numbers; nothing is "
+                      "saved",
+                      what, p.name, value));
+      EXPECT_THAT(names(), ElementsAre("step_00000001"));
+    }
+  }
+  // The largest numbers are finite.
+  tiny_.fill(2);
+  tiny_.model.params().as<float>()[0] = std::numeric_limits<float>::max();
+  save_checkpoint(run_.path(), tiny_.model, &tiny_.optimizer,
+                  {.step = 2, .loss_window = {}, .norm_window = {}});
 }
 
 // What cannot be written is an Error, and what was there before stays.

@@ -12,9 +12,10 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   try {
     const std::filesystem::path run = argv[1];
-    const RunLock lock(run);
+    const RunHold hold(run);
     test::TinyModel tiny;
     TrainState state;
+    CheckpointKeeper keeper(2, 0);
     if (const auto found = find_checkpoint(run)) {
       if (!found->passed_over.empty()) fail("{}", found->passed_over.front());
       state = load_checkpoint(found->path, tiny.model, &tiny.optimizer);
@@ -24,7 +25,8 @@ int main(int argc, char** argv) {
       ++state.updates;
       tiny.fill(static_cast<uint64_t>(state.step));
       save_checkpoint(run, tiny.model, &tiny.optimizer, state);
-      prune_checkpoints(run, 2, 0);
+      keeper.saved(state);
+      keeper.prune(run);
     }
     return 0;
   } catch (const std::exception& error) {

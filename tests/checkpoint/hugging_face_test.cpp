@@ -122,9 +122,18 @@ TEST_F(HuggingFace, RefusesConfigurations) {
   EXPECT_THAT(config_refused("num_attention_heads", 3), HasSubstr("does not divide"));
   EXPECT_THAT(config_refused("rotary_pct", 0.9), HasSubstr("turns 3 of 4 dims"));
   EXPECT_THAT(config_refused("rotary_pct", 0.1), HasSubstr("turns 0 of 4 dims"));
-  EXPECT_THAT(config_refused("rotary_pct", 2), HasSubstr("at most 1"));
-  EXPECT_THAT(config_refused("rotary_emb_base", -1), HasSubstr("above 0"));
+  EXPECT_THAT(config_refused("rotary_pct", 2),
+              HasSubstr("\"rotary_pct\" is 2, expected a number in (0, 1]"));
+  EXPECT_THAT(config_refused("rotary_emb_base", -1),
+              HasSubstr("\"rotary_emb_base\" is -1, expected a number > 1"));
   EXPECT_THAT(config_refused("rotary_emb_base", "x"), HasSubstr("expected a number"));
+  // Nothing that a run could not have, and nothing that is 0 or infinite as f32.
+  for (const Json& bad : {Json(0), Json(-1e-5), Json(1e-46), Json(1e39), Json("1e-5")})
+    EXPECT_THAT(config_refused("layer_norm_eps", bad),
+                HasSubstr("expected a number in [1.2e-38, 1]"));
+  EXPECT_THAT(config_refused("vocab_size", 0), HasSubstr("\"vocab_size\" is 0"));
+  EXPECT_THAT(config_refused("num_hidden_layers", 2000),
+              HasSubstr("expected an integer in 1..1024"));
   EXPECT_THAT(config_refused("tie_word_embeddings", 1), HasSubstr("expected true or false"));
   for (const Json& bad :
        {Json(nullptr), Json(0), Json(-3), Json(2.5), Json("8"), Json(uint64_t{1} << 63)})
@@ -278,7 +287,7 @@ TEST_F(HuggingFace, ExportReadsBack) {
                            "generation_config.json"})
     EXPECT_NO_THROW(parse_json(test::read_text(out / file), file));
 
-  const ModelSource source = ModelSource::open(out);
+  ModelSource source = ModelSource::open(out);
   EXPECT_EQ(source.kind, WeightsSource::Kind::hugging_face);
   EXPECT_EQ(source.model.vocab_size, config.vocab_size);
   EXPECT_EQ(source.model.padded_vocab(), config.vocab_size) << "padded rows were exported";
@@ -317,7 +326,7 @@ TEST_F(HuggingFace, ModelSourceSaysWhatIsMissing) {
   TinyModel model(config.model);
   model.fill(8);
   save_checkpoint(run, model.model, &model.optimizer, {});
-  const ModelSource source = ModelSource::open(run);
+  ModelSource source = ModelSource::open(run);
   EXPECT_EQ(source.kind, WeightsSource::Kind::run);
   TinyModel loaded(source.model);
   source.load_weights(loaded.model);
@@ -329,7 +338,7 @@ TEST_F(HuggingFace, ModelSourceSaysWhatIsMissing) {
 TEST_F(HuggingFace, RowsForSentinelsAreAskedFor) {
   write("model.safetensors", entries());  // 13 rows
   test::write_text(directory_ / "tokenizer.json", test::tiny_tokenizer().to_json());
-  const ModelSource source = ModelSource::open(directory_.path());
+  ModelSource source = ModelSource::open(directory_.path());
   EXPECT_EQ(source.model.vocab_size, 13);
   EXPECT_THAT(error_of([&] { source.require_rows_for_tokenizer(); }), HasSubstr("--add-sentinels"));
 }

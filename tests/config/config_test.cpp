@@ -4,6 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cmath>
+
+#include "src/config/fields.h"
+#include "src/config/value.h"
 #include "src/io/json.h"
 #include "tests/support/test_support.h"
 
@@ -13,6 +17,13 @@ namespace {
 using test::error_of;
 using test::TemporaryDirectory;
 using testing::Test;
+
+const Field* find(const std::string& name) {
+  for (const Field& field : fields())
+    if (field.name() == name) return &field;
+  ADD_FAILURE() << name;
+  return nullptr;
+}
 
 std::string refusal(const std::string& json, const std::vector<std::string>& overrides = {}) {
   return error_of([&] { parse_config(json, "c.json", overrides); });
@@ -65,10 +76,8 @@ TEST(Config, OverridesWinAndTakeBareStrings) {
 }
 
 TEST(Config, NamesTheNearestKey) {
-  EXPECT_EQ(refusal(R"({"optim": {"learnrate": 1}})").substr(0, 44),
-            "c.json: unknown key \"optim.learnrate\"; the n");
-  EXPECT_EQ(refusal(R"({"model": {"n_layer": 1}})"),
-            "c.json: unknown key \"model.n_layer\"; the nearest valid key is \"model.n_layers\"");
+  EXPECT_EQ(refusal(R"({"model": {"n_layesr": 1}})"),
+            "c.json: unknown key \"model.n_layesr\"; the nearest valid key is \"model.n_layers\"");
   EXPECT_EQ(refusal(R"({"modle": {}})"),
             "c.json: unknown key \"modle\"; the nearest valid key is \"model\"");
   EXPECT_EQ(refusal(R"({"batch_token": 1})"),
@@ -77,9 +86,21 @@ TEST(Config, NamesTheNearestKey) {
             "c.json: unknown key \"train.lr\"; the nearest valid key is \"optim.lr\"");
   EXPECT_EQ(refusal("{}", {"optim.warmpu=1"}),
             "--set: unknown key \"optim.warmpu\"; the nearest valid key is \"optim.warmup\"");
+  EXPECT_EQ(refusal(R"({"train": {"batchTokens": 1}})"),
+            "c.json: unknown key \"train.batchTokens\"; the nearest valid key is "
+            "\"train.batch_tokens\"");
   EXPECT_EQ(refusal(R"({"optim.lr": 1})"),
             "c.json: key \"optim.lr\" stands at the top level, expected \"lr\" inside \"optim\"");
   EXPECT_LT(refusal("{\"" + std::string(100000, 'k') + "\": 1}").size(), 300u);
+}
+
+// What is like no key at all is not sent to one that means something else.
+TEST(Config, NamesNoKeyThatIsNotNear) {
+  for (const char* name : {"dropout", "model.dropout", "output_dir", "train.out_dir", "name", "x",
+                           "", "optim.", "fsdp", "wandb_project"})
+    EXPECT_EQ(refusal("{}", {std::string(name) + "=1"}),
+              fmt::format("--set: unknown key \"{}\"; `midfill train --keys` lists the valid ones",
+                          name));
 }
 
 TEST(Config, NamesKeyFoundAndExpected) {
@@ -105,7 +126,7 @@ TEST(Config, NamesKeyFoundAndExpected) {
   EXPECT_EQ(refusal(R"({"fim": {"spm1": -0.5}})"),
             "c.json: fim.spm1 is -0.5, expected a number >= 0");
   EXPECT_EQ(refusal(R"({"optim": {"eps": 0}})"),
-            "c.json: optim.eps is 0, expected a number in (0, 1]");
+            "c.json: optim.eps is 0, expected a number in [1.2e-38, 1]");
   EXPECT_EQ(refusal(R"({"model": {"tied_embeddings": 1}})"),
             "c.json: model.tied_embeddings is 1, expected true or false");
   EXPECT_EQ(refusal(R"({"fim": {"level": "file"}})"),
@@ -119,10 +140,79 @@ TEST(Config, NamesKeyFoundAndExpected) {
   EXPECT_EQ(refusal("[]"), "c.json: the file holds [], expected an object");
   EXPECT_EQ(refusal("{}", {"optim.lr"}), "--set optim.lr: expected section.key=value");
   EXPECT_EQ(refusal("{}", {"optim=1"}), "--set optim=1: names a section, expected optim.key=value");
-  EXPECT_EQ(refusal("{}", {"optim.lr=fast"}), "--set: optim.lr is fast, expected a number >= 0");
-  EXPECT_EQ(refusal("{}", {"optim.lr="}), "--set: optim.lr is empty, expected a number >= 0");
-  EXPECT_EQ(refusal("{}", {"optim.lr=1e999"}), "--set: optim.lr is 1e999, expected a number >= 0");
+  EXPECT_EQ(refusal("{}", {"optim.lr=fast"}),
+            "--set: optim.lr is fast, expected 0 or a number in [1.2e-38, 3.4e+38]");
+  EXPECT_EQ(refusal("{}", {"optim.lr="}),
+            "--set: optim.lr is empty, expected 0 or a number in [1.2e-38, 3.4e+38]");
+  EXPECT_EQ(refusal("{}", {"optim.lr=1e999"}),
+            "--set: optim.lr is 1e999, expected 0 or a number in [1.2e-38, 3.4e+38]");
   EXPECT_EQ(refusal("{}", {"data.train=\xff"}), "--set data.train: the value is not valid UTF-8");
+}
+
+// What kernels take as f32 is neither 0 nor infinity there by rounding, and a decay stays below 1.
+TEST(Config, NumbersForKernelsAreNormalAsF32) {
+  const Field* const fields[] = {find("optim.lr"),
+                                 find("optim.beta1"),
+                                 find("optim.beta2"),
+                                 find("optim.eps"),
+                                 find("optim.clip"),
+                                 find("optim.weight_decay"),
+                                 find("model.layer_norm_eps")};
+  for (const Field* field : fields) {
+    SCOPED_TRACE(field->name());
+    const auto takes = [&](double value) {
+      Config config;
+      if (!field->set(config, Json(value))) return false;
+      EXPECT_EQ(field->get(config), Json(value));
+      return true;
+    };
+    for (double value = 1e-60; value < 1e60; value *= 1.5) {
+      if (!takes(value)) continue;
+      EXPECT_TRUE(std::isnormal(static_cast<float>(value))) << value;
+      EXPECT_TRUE(!field->key.starts_with("beta") || static_cast<float>(value) < 1.0f) << value;
+    }
+    EXPECT_TRUE(takes(1.2e-38));
+    EXPECT_FALSE(takes(1e-38));
+    EXPECT_FALSE(takes(1e-46));
+    EXPECT_FALSE(takes(1e39));
+    EXPECT_FALSE(takes(-1.0));
+    EXPECT_EQ(takes(0.0), field->expected.starts_with("0 or "));
+  }
+  for (const char* key : {"optim.beta1", "optim.beta2"}) {
+    Config config;
+    EXPECT_TRUE(find(key)->set(config, Json(0.99999994)));
+    EXPECT_LT(static_cast<float>(config.optim.beta1), 1.0f);
+    EXPECT_LT(static_cast<float>(config.optim.beta2), 1.0f);
+    EXPECT_FALSE(find(key)->set(config, Json(0.99999998))) << "1 as f32";
+  }
+  EXPECT_EQ(refusal(R"({"optim": {"lr": 1e39}})"),
+            "c.json: optim.lr is 1e+39, expected 0 or a number in [1.2e-38, 3.4e+38]");
+  EXPECT_EQ(refusal("{}", {"optim.eps=1e-46"}),
+            "--set: optim.eps is 1e-46, expected a number in [1.2e-38, 1]");
+}
+
+TEST(Config, NumbersThatADoubleDoesNotHoldAreErrors) {
+  EXPECT_EQ(refusal(R"({"fim": {"rate": 1e-400}})"),
+            "c.json: not valid JSON: number underflow parsing '1e-400', expected 0 or at least "
+            "2.3e-308");
+  EXPECT_EQ(refusal("{}", {"fim.rate=1e-400"}),
+            "--set fim.rate: not valid JSON: number underflow parsing '1e-400', expected 0 or at "
+            "least 2.3e-308");
+  EXPECT_EQ(refusal(R"({"data": {"train": [{"name": "a", "path": "p", "weight": 1e-400}]}})")
+                .substr(0, 52),
+            "c.json: not valid JSON: number underflow parsing '1e");
+  EXPECT_EQ(refusal("{}", {R"(data.train=[{"name": "a", "name": "b"}])"}),
+            "--set data.train: key \"name\" stands twice in one object");
+}
+
+TEST(Config, ImpossibleValuesUnderAKeySayWhatItTakes) {
+  Config config;
+  EXPECT_EQ(set_value(config, "model.d_ff", Json(7)), std::nullopt);
+  EXPECT_EQ(config.model.d_ff, 7);
+  EXPECT_EQ(set_value(config, "model.d_ff", Json(0)), "an integer in 1..1048576");
+  EXPECT_EQ(config.model.d_ff, 7);
+  EXPECT_NE(error_of([&] { set_value(config, "model.nope", Json(0)); }).find("model.nope"),
+            std::string::npos);
 }
 
 TEST(Config, RefusesImpossibleCombinations) {
@@ -219,8 +309,9 @@ TEST(Sources, ErrorsNameTheElement) {
   for (const char* weight : {"0", "-1", "\"1\""})
     EXPECT_EQ(refused(fmt::format(R"({{"name": "b", "path": "q", "weight": {}}})", weight)),
               fmt::format("c.json: data.train[1].weight is {}, expected a number > 0", weight));
-  EXPECT_EQ(refused(R"({"name": "b", "path": "q", "wieght": 2})"),
-            "c.json: data.train[1]: unknown key \"wieght\"; the nearest valid key is \"weight\"");
+  EXPECT_EQ(
+      refused(R"({"name": "b", "path": "q", "wieght": 2})"),
+      "c.json: data.train[1]: unknown key \"wieght\", expected \"name\", \"path\" and \"weight\"");
   EXPECT_EQ(refused(R"({"name": "b", "path": "q", "weight": 1e308},
                        {"name": "c", "path": "q", "weight": 1e308})"),
             "c.json: data.train: the sum of the weights overflows, expected smaller ones");
@@ -315,8 +406,8 @@ TEST(Config, ListsEveryMember) {
   const Json root = parse_json(to_json(Config{}), "defaults");
   size_t keys = 0;
   for (const auto& [name, value] : root.items()) keys += value.is_object() ? value.size() : 1;
-  EXPECT_EQ(keys, 56u);
-  EXPECT_EQ(sizeof(Config), 424u) << "a member came or went: update fields.cpp and this number";
+  EXPECT_EQ(keys, 57u);
+  EXPECT_EQ(sizeof(Config), 432u) << "a member came or went: update fields.cpp and this number";
 }
 
 std::string docs_page() {

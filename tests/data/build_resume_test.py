@@ -108,7 +108,7 @@ def interrupted(tokenizer, inputs, directory, expected):
         second = run(arguments)
         process.send_signal(number)
         errors = process.communicate(timeout=60)[1]
-        assert process.returncode == 1, (process.returncode, errors)
+        assert process.returncode == 128 + number, (process.returncode, errors)
         assert errors.count("interrupted; what is done is kept in") == 1, errors
         assert second.returncode == 1 and "another build works on this output now" in second.stderr, second.stderr
         done = run(arguments)
@@ -139,7 +139,7 @@ def standard_input(tokenizer, inputs, directory):
         wait_for(lambda: Path(f"{out}.building").exists())
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == 1 and b"interrupted" in errors and b"kept" not in errors, errors
+        assert process.returncode == 130 and b"interrupted" in errors and b"kept" not in errors, errors
         assert not Path(f"{out}.building").exists()
         # Killed: what is left is replaced by the next.
         process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -455,8 +455,9 @@ TEST_F(Build, RefusesWhatCannotWork) {
   how.valid_fraction = std::numeric_limits<double>::quiet_NaN();
   EXPECT_SAYS(refusal(how), "valid fraction nan");
   write_text(in_ / "a.jsonl", json_lines({"a"}));
-  how = options("no/such/directory");
-  EXPECT_SAYS(refusal(how), "No such file or directory");
+  how = options();
+  how.out = (in_ / "a.jsonl" / "d").string();
+  EXPECT_SAYS(refusal(how), "a.jsonl is no directory");
 }
 
 TEST_F(Build, RefusesATokenizerWithoutEod) {

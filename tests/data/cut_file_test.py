@@ -34,10 +34,12 @@ def main():
         reader = subprocess.Popen([MIDFILL, "bench", "loader", "context/char/joint", "--config", str(root / "config.json"),
                                    "--run-ms", "60000", "--threads", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
-            while str(data) not in pathlib.Path(f"/proc/{reader.pid}/maps").read_text():
+            # Mapped for good: it was for a moment before, to count the bytes of a token.
+            seen = 0
+            while seen < 50:
                 assert reader.poll() is None, reader.stderr.read()
+                seen = seen + 1 if str(data) in pathlib.Path(f"/proc/{reader.pid}/maps").read_text() else 0
                 time.sleep(0.01)
-            time.sleep(0.5)
             os.truncate(data, 5000)  # most of its pages are gone
             _, said = reader.communicate(timeout=120)
         finally:

@@ -66,6 +66,9 @@ TEST(JsonLine, NumbersThatOneParserCannotHold) {
   EXPECT_SAYS(refusal(slow(R"({"text":["a"]})")), "expected a string, found an array");
   EXPECT_SAYS(refusal(slow(R"({"txt":"a"})")), "no key \"text\"");
   EXPECT_SAYS(refusal(R"({"text":"a","n":1e999})"), "not valid JSON");
+  // Nobody reads it: a document is not lost for it, whichever parser meets it.
+  EXPECT_EQ(text_of(R"({"text":"a","n":1e-400})"), "a");
+  EXPECT_EQ(text_of(slow(R"({"text":"a","n":1e-400})")), "a");
   EXPECT_SAYS(refusal(R"({"text":"a","n":01})"), "not valid JSON");
 }
 

@@ -1,6 +1,7 @@
 #include "src/eval/evaluate.h"
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <tuple>
 
@@ -91,7 +92,7 @@ TEST_F(EvaluateTest, MiddlesAreTheSameInEveryOrder) {
 }
 
 TEST_F(EvaluateTest, BatchSizeDoesNotMatter) {
-  init_parameters(model->table(), config.model, 3, model->params());
+  init_parameters(model->device().cpu(), model->table(), config.model, 3, model->params());
   const Evaluator evaluator(config, small_tokenizer(), streams_for(true, false, true));
   const auto one = evaluator.run(*model, 7, 1), four = evaluator.run(*model, 7, 4);
   ASSERT_EQ(one.size(), four.size());
@@ -104,7 +105,7 @@ TEST_F(EvaluateTest, BatchSizeDoesNotMatter) {
 // Each source's losses are those of its dataset alone, to the bit; the stream's are their means by
 // weight.
 TEST_F(EvaluateTest, SourcesAreEvaluatedEachAndInAll) {
-  init_parameters(model->table(), config.model, 3, model->params());
+  init_parameters(model->device().cpu(), model->table(), config.model, 3, model->params());
   test::dataset_of(dir / "other", small_tokenizer(),
                    test::random_documents(small_tokenizer(), 6, 9, 150));
   const auto kinds = streams_for(true, false, true);
@@ -138,6 +139,57 @@ TEST_F(EvaluateTest, SourcesAreEvaluatedEachAndInAll) {
     EXPECT_DOUBLE_EQ(both[i].nats_per_token, (3 * a[i].nats_per_token + b[i].nats_per_token) / 4);
     EXPECT_DOUBLE_EQ(both[i].bits_per_byte, (3 * a[i].bits_per_byte + b[i].bits_per_byte) / 4);
   }
+}
+
+// Documents without a text: their middles are empty, and all tokens stand for no byte.
+TEST_F(EvaluateTest, LossesOfNothingAreNone) {
+  test::dataset_of(dir / "empty", small_tokenizer(),
+                   std::vector(200, std::vector{small_tokenizer().sentinels().eod}));
+  init_parameters(model->device().cpu(), model->table(), config.model, 3, model->params());
+  const std::vector kinds = {EvalStream::ar, EvalStream::middle_psm, EvalStream::middle_ar};
+  const auto results_on = [&](std::vector<DataSource> sources) {
+    config.data.valid = std::move(sources);
+    return Evaluator(config, small_tokenizer(), kinds).run(*model, 3, 2);
+  };
+  const auto none = results_on({{.path = dir / "empty"}});
+  EXPECT_GT(none[0].tokens, 0);
+  EXPECT_GT(none[0].nats_per_token, 0.0);
+  EXPECT_EQ(nats_text(none[0]), fmt::format("{:.4f}", none[0].nats_per_token));
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    EXPECT_EQ(none[i].bytes, 0);
+    EXPECT_TRUE(std::isnan(none[i].bits_per_byte));
+    EXPECT_EQ(bits_text(none[i]), "none");
+    if (i == 0) continue;
+    EXPECT_EQ(none[i].tokens, 0);
+    EXPECT_TRUE(std::isnan(none[i].nats_per_token));
+    EXPECT_EQ(nats_text(none[i]), "none");
+  }
+
+  // They do not count in a mean of sources, unless all are such.
+  const auto full = results_on({{.path = dir / "valid"}});
+  const auto mixed = results_on({{.name = "a", .path = dir / "empty", .weight = 5},
+                                 {.name = "b", .path = dir / "valid", .weight = 2}});
+  const auto twice =
+      results_on({{.name = "a", .path = dir / "empty"}, {.name = "b", .path = dir / "empty"}});
+  EXPECT_DOUBLE_EQ(mixed[0].nats_per_token,
+                   (5 * none[0].nats_per_token + 2 * full[0].nats_per_token) / 7);
+  EXPECT_EQ(mixed[0].bits_per_byte, full[0].bits_per_byte);
+  for (size_t i = 1; i < kinds.size(); ++i) {
+    EXPECT_EQ(mixed[i].nats_per_token, full[i].nats_per_token);
+    EXPECT_EQ(mixed[i].bits_per_byte, full[i].bits_per_byte);
+    EXPECT_EQ(mixed[i].tokens, full[i].tokens);
+    EXPECT_EQ(nats_text(mixed[i].sources[0]), "none");
+    EXPECT_EQ(nats_text(twice[i]), "none");
+    EXPECT_TRUE(std::isnan(twice[i].nats_per_token));
+  }
+}
+
+// A model that has come apart is not the same as nothing to measure it by.
+TEST(Evaluate, LossesThatAreNoNumbersStaySo) {
+  EvalLoss loss{.samples = 1, .tokens = 1, .bytes = 1, .nats_per_token = -std::nan("")};
+  loss.bits_per_byte = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(nats_text(loss), "nan");
+  EXPECT_EQ(bits_text(loss), "inf");
 }
 
 TEST_F(EvaluateTest, NamesWhatIsMissing) {

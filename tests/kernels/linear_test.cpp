@@ -121,6 +121,17 @@ TEST(LinearForward, IsTheSameEveryTimeAtOneThreadCount) {
   }
 }
 
+// Each product that runs at the same time packs its operands into memory of its own.
+TEST(LinearForward, ProductsOfSeveralThreadsDoNotMeet) {
+  Linear first(supported({130, 65, 70})), again(first.s);
+  test::OpDevice device(4);
+  device.run(first.forward(false, false));
+  for (int i = 0; i < (test::on_cuda() ? 2 : 5000); ++i) {
+    device.run(again.forward(false, false));
+    ASSERT_TRUE(test::same_bits(first.y, again.y)) << i;
+  }
+}
+
 TEST(LinearForward, KeepsNanEvenAgainstZeros) {
   Linear t(supported({5, 9, 17}));
   const auto I = static_cast<size_t>(t.s.I), O = static_cast<size_t>(t.s.O);

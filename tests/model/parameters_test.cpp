@@ -153,7 +153,8 @@ Moments moments(const Parameter& p, const std::vector<float>& arena, int64_t num
 std::vector<float> initialized(const ModelConfig& config, uint64_t seed) {
   const ParameterTable table(config);
   std::vector<float> arena(table.arena_numel(), NAN);
-  init_parameters(table, config, seed, Tensor::of(arena.data(), {table.arena_numel()}));
+  init_parameters(Device("cpu").cpu(), table, config, seed,
+                  Tensor::of(arena.data(), {table.arena_numel()}));
   return arena;
 }
 

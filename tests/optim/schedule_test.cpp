@@ -28,6 +28,23 @@ TEST(LearningRate, NoWarmUpAndTheShortestWarmUp) {
   EXPECT_EQ(learning_rate(schedule(Schedule::cosine, 1.0), 100, 100), 2e-3);
 }
 
+TEST(LearningRate, AWarmUpInStepsDoesNotDependOnTheEnd) {
+  for (const auto kind : {Schedule::cosine, Schedule::linear, Schedule::constant, Schedule::wsd}) {
+    OptimConfig config = schedule(kind);
+    config.warmup_steps = 20;
+    EXPECT_EQ(warmup_steps(config, 100), 20);
+    for (const int64_t total : {30, 100, 1'000'000}) {
+      EXPECT_EQ(learning_rate(config, 5, total), 2e-3 * 0.25);
+      EXPECT_EQ(learning_rate(config, 20, total), 2e-3);
+    }
+    // A run that ends before.
+    EXPECT_EQ(learning_rate(config, 10, 10), 2e-3 * 0.5);
+  }
+  EXPECT_EQ(warmup_steps(schedule(Schedule::cosine), 100), 10);
+  EXPECT_EQ(warmup_steps(schedule(Schedule::cosine, 0.0), 100), 0);
+  EXPECT_EQ(warmup_steps(schedule(Schedule::cosine, 1e-9), 100), 1);
+}
+
 TEST(LearningRate, EndsExactlyAtTheSmallestRateAndStaysThere) {
   for (const auto kind : {Schedule::cosine, Schedule::linear, Schedule::wsd})
     for (const int64_t total : {2, 7, 100, 12345})

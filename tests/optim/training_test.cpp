@@ -27,7 +27,7 @@ std::vector<double> train(const ModelConfig& config, int steps, uint64_t differe
                           std::vector<float>* weights = nullptr, int threads = 2) {
   Device device("cpu", threads);
   Gpt model(config, {.max_batch = 4, .head_chunk = 24}, device);
-  init_parameters(model.table(), config, 11, model.params());
+  init_parameters(model.device().cpu(), model.table(), config, 11, model.params());
   Optimizer optimizer(OptimConfig(), model);
   std::vector<double> losses;
   std::vector<float> token_losses(4 * config.n_ctx);

@@ -34,7 +34,7 @@ void write(const char* path, const Gpt& model, const Tensor& arena, double scale
 }
 
 void run(char** arguments) {
-  const WeightsSource source = WeightsSource::open(arguments[1]);
+  WeightsSource source = WeightsSource::open(arguments[1]);
   const Json json = parse_json(read_file(arguments[2]), arguments[2]);
   OptimConfig optim;
   optim.beta1 = json["optim"]["beta1"];

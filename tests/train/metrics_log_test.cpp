@@ -20,41 +20,51 @@ constexpr const char* kFourSteps =
     "\"loss\":3.0}\n";
 
 TEST(MetricsLog, WritesALinePerRecord) {
-  const TemporaryDirectory dir;
-  MetricsLog log(dir / "metrics.jsonl", 0);
+  const TemporaryDirectory run;
+  MetricsLog log(run.path(), 0);
   log.write({{"step", 1}, {"loss", 0.5}});
   log.write({{"step", 2}, {"loss", std::nan("")}});
   log.sync();
-  EXPECT_EQ(read_text(dir / "metrics.jsonl"),
+  EXPECT_EQ(read_text(run / "metrics.jsonl"),
             "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":null}\n");
 }
 
-TEST(MetricsLog, ForgetsStepsThatWillBeDoneAgain) {
-  const TemporaryDirectory dir;
-  write_text(dir / "m", kFourSteps);
-  const MetricsLog log(dir / "m", 2);
-  EXPECT_EQ(read_text(dir / "m"),
-            "{\"step\":1,\"loss\":3.5}\n{\"step\":2,\"loss\":3.25}\n{\"step\":2,\"eval\":{}}\n");
-  EXPECT_TRUE(log.has_evaluation(2));
-  EXPECT_FALSE(log.has_evaluation(3));
+TEST(MetricsLog, StepsThatWillBeDoneAgainMoveAside) {
+  const TemporaryDirectory run;
+  const std::string three =
+      "{\"step\":1,\"loss\":3.5}\n{\"step\":2,\"loss\":3.25}\n{\"step\":2,\"eval\":{}}\n";
+  write_text(run / "metrics.jsonl", kFourSteps);
+  {
+    const MetricsLog log(run.path(), 2);
+    EXPECT_EQ(read_text(run / "metrics.jsonl"), three);
+    EXPECT_TRUE(log.has_evaluation(2));
+    EXPECT_FALSE(log.has_evaluation(3));
+  }
+  const std::string aside = "{\"resumed_after\":2,\"lines\":1}\n{\"step\":3,\"loss\":3.0}\n";
+  EXPECT_EQ(read_text(run / "aside" / "metrics.jsonl"), aside);
+  const MetricsLog log(run.path(), 0);
+  EXPECT_EQ(read_text(run / "metrics.jsonl"), "");
+  EXPECT_FALSE(log.has_evaluation(0));
+  EXPECT_EQ(read_text(run / "aside" / "metrics.jsonl"),
+            aside + "{\"resumed_after\":0,\"lines\":3}\n" + three);
 }
 
-TEST(MetricsLog, ForgetsEverythingAtStepZero) {
-  const TemporaryDirectory dir;
-  write_text(dir / "m", kFourSteps);
-  const MetricsLog log(dir / "m", 0);
-  EXPECT_EQ(read_text(dir / "m"), "");
-  EXPECT_FALSE(log.has_evaluation(0));
+TEST(MetricsLog, WhereNothingIsDoneAgainNothingIsAside) {
+  const TemporaryDirectory run;
+  write_text(run / "metrics.jsonl", kFourSteps);
+  const MetricsLog log(run.path(), 3);
+  EXPECT_EQ(read_text(run / "metrics.jsonl"), kFourSteps);
+  EXPECT_FALSE(std::filesystem::exists(run / "aside"));
 }
 
 // Cut at every byte, as a killed process or a full disk may leave it: what stays is whole lines.
 TEST(MetricsLog, SurvivesACutAtEveryByte) {
-  const TemporaryDirectory dir;
+  const TemporaryDirectory run;
   const std::string whole = kFourSteps;
   for (size_t cut = 0; cut <= whole.size(); ++cut) {
-    write_text(dir / "m", whole.substr(0, cut));
-    MetricsLog(dir / "m", 3).write({{"step", 4}});
-    std::string text = read_text(dir / "m");
+    write_text(run / "metrics.jsonl", whole.substr(0, cut));
+    MetricsLog(run.path(), 3).write({{"step", 4}});
+    std::string text = read_text(run / "metrics.jsonl");
     ASSERT_TRUE(text.ends_with("{\"step\":4}\n"));
     text.resize(text.size() - 11);
     ASSERT_TRUE(text.empty() || text.back() == '\n') << cut;
@@ -65,11 +75,14 @@ TEST(MetricsLog, SurvivesACutAtEveryByte) {
   }
 }
 
-TEST(MetricsLog, DropsLinesThatAreNoRecords) {
-  const TemporaryDirectory dir;
-  write_text(dir / "m", std::string("\0\0\0\n{}\n[1]\n{\"step\":\"1\"}\n{\"step\":1}\n", 34));
-  const MetricsLog log(dir / "m", 5);
-  EXPECT_EQ(read_text(dir / "m"), "{\"step\":1}\n");
+TEST(MetricsLog, LinesThatAreNoRecordsMoveAside) {
+  const TemporaryDirectory run;
+  const std::string others("\0\0\0\n{}\n[1]\n{\"step\":\"1\"}\n", 24);
+  write_text(run / "metrics.jsonl", others + "{\"step\":1}\n");
+  const MetricsLog log(run.path(), 5);
+  EXPECT_EQ(read_text(run / "metrics.jsonl"), "{\"step\":1}\n");
+  EXPECT_EQ(read_text(run / "aside" / "metrics.jsonl"),
+            "{\"resumed_after\":5,\"lines\":4}\n" + others);
 }
 
 TEST(AppendFile, RefusesAPipeThatNobodyReads) {

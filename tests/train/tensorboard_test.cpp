@@ -1,5 +1,6 @@
 #include "src/train/tensorboard.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "tests/support/test_support.h"
@@ -56,17 +57,65 @@ TEST(TensorBoard, FramesItsRecords) {
   EXPECT_NE(found[2].find(std::string("\x15\x00\x00\xc0\x3f", 5)), std::string::npos) << "1.5f";
 }
 
+std::vector<std::string> names_in(const std::filesystem::path& directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// TensorBoard reads event files in the order of their names: a new one must come last.
+void expect_new_files_come_last(const std::filesystem::path& directory, int files) {
+  for (int i = 0; i < files; ++i) {
+    const auto before = names_in(directory);
+    const TensorBoard board(directory, i);
+    const auto after = names_in(directory);
+    ASSERT_EQ(after.size(), before.size() + 1);
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin())) << after.back();
+    EXPECT_NE(after.back().find("tfevents"), std::string::npos);
+    EXPECT_LT(after.back().size(), 120u) << "names do not grow from start to start";
+  }
+}
+
 TEST(TensorBoard, FilesOfOneSecondSortInTheirOrder) {
   const test::TemporaryDirectory dir;
-  std::vector<std::string> names;
-  for (int i = 0; i < 12; ++i) {
-    const TensorBoard board(dir.path(), i);
-    std::string newest;
-    for (const auto& entry : std::filesystem::directory_iterator(dir.path()))
-      newest = std::max(newest, entry.path().string());
-    names.push_back(newest);
+  expect_new_files_come_last(dir.path(), 12);
+}
+
+TEST(TensorBoard, NewFilesComeAfterThoseOfAClockThatRanAhead) {
+  const test::TemporaryDirectory dir;
+  test::write_text(dir / "events.out.tfevents.4000000000.000000.midfill", "");
+  expect_new_files_come_last(dir.path(), 12);
+}
+
+TEST(TensorBoard, NewFilesComeAfterThoseOfOtherPrograms) {
+  for (const char* name :
+       {"events.out.tfevents.4000000000.host.123.0", "events.out.tfevents.4000000000",
+        "events.out.tfevents.9.host", "events.out.tfevents.99999999999999999999999.host",
+        "events.out.tfevents.host", "zzz.tfevents", "events.out.tfevents.4000000000.999999.midfill",
+        "events.out.tfevents.4000000000.0000000.midfill", "tfevents\n~.1.midfill",
+        "events.out.tfevents.4000000000.host.123.0.profile-empty"}) {
+    SCOPED_TRACE(name);
+    const test::TemporaryDirectory dir;
+    test::write_text(dir / name, "");
+    expect_new_files_come_last(dir.path(), 3);
   }
-  for (size_t i = 1; i < names.size(); ++i) EXPECT_LT(names[i - 1], names[i]);
+}
+
+TEST(TensorBoard, OtherFilesDoNotCount) {
+  const test::TemporaryDirectory dir;
+  test::write_text(dir / "zzz.txt", "");
+  { const TensorBoard board(dir.path(), 0); }
+  EXPECT_EQ(names_in(dir.path()).front().substr(0, 20), "events.out.tfevents.");
+}
+
+TEST(TensorBoard, DoesNotBringADeletedRunBack) {
+  const test::TemporaryDirectory dir;
+  EXPECT_NE(
+      test::error_of([&] { TensorBoard(dir / "run" / "tensorboard", 0); }).find("cannot create"),
+      std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(dir / "run"));
 }
 
 }  // namespace

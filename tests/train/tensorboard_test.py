@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -58,12 +59,26 @@ with tempfile.TemporaryDirectory() as directory:
     assert all(abs(a - b) < 1e-6 * b for (_, a), b in zip(first["train/loss"], losses))
     assert [s for s, _ in first["eval/ar/nats_per_token"]] == [5, 10]
 
-    # Back to step 6: what TensorBoard heard about later steps is forgotten.
-    for step in range(7, 11):
-        shutil.rmtree(run / f"step_{step:08d}")
-    midfill("train", "--run", run, "--resume")
-    again = series(run)
-    for tag in ("train/loss", "train/lr", "train/grad_norm", "eval/ar/nats_per_token", "eval/middle_ar/bits_per_byte"):
-        assert again[tag] == first[tag], (tag, again[tag], first[tag])
-    assert len(list((run / "tensorboard").iterdir())) == 2
+    def again_from_step_6():
+        """Back to step 6: what TensorBoard heard about later steps is forgotten."""
+        for step in range(7, 11):
+            shutil.rmtree(run / f"step_{step:08d}")
+        midfill("train", "--run", run, "--resume")
+        again = series(run)
+        for tag in ("train/loss", "train/lr", "train/grad_norm", "eval/ar/nats_per_token", "eval/middle_ar/bits_per_byte"):
+            assert again[tag] == first[tag], (tag, again[tag], first[tag])
+
+    again_from_step_6()
+    files = sorted((run / "tensorboard").iterdir())
+    assert len(files) == 2
+
+    # The clock ran a day ahead when the newest file was begun; then it was set right.
+    files[1].rename(files[1].with_name(re.sub(r"\d{10}", lambda seconds: str(int(seconds[0]) + 86400), files[1].name)))
+    assert series(run)["train/loss"] == first["train/loss"]
+    again_from_step_6()
+
+    # Another program has written here too, under a name that the clock never reaches.
+    (run / "tensorboard" / "events.out.tfevents.9999999999.host.1.0").write_bytes(b"")
+    again_from_step_6()
+    assert len(list((run / "tensorboard").iterdir())) == 5
 print("ok")

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "src/checkpoint/checkpoint.h"
+#include "src/checkpoint/run_facts.h"
 #include "tests/data/data_test_support.h"
 
 namespace midfill::test {
@@ -79,6 +80,20 @@ std::map<std::string, std::string> files_of(const fs::path& checkpoint) {
   for (const auto& entry : fs::directory_iterator(checkpoint))
     files[entry.path().filename()] = read_text(entry.path());
   return files;
+}
+
+void copy_as_of(const fs::path& run, const fs::path& copy, int64_t step) {
+  fs::copy(run, copy, fs::copy_options::recursive);
+  std::vector<fs::path> later;
+  for (const auto& entry : fs::directory_iterator(copy)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with("step_") && std::stoll(name.substr(5)) > step)
+      later.push_back(entry.path());
+  }
+  for (const fs::path& checkpoint : later) fs::remove_all(checkpoint);
+  RunFacts facts = read_run_facts(copy);
+  facts.saved = step > 0 ? step : -1;
+  write_run_facts(copy, facts);
 }
 
 fs::path newest_checkpoint(const fs::path& run) {

@@ -37,6 +37,8 @@ std::vector<Json> trajectory_of(const std::filesystem::path& run);
 std::map<std::string, std::string> files_of(const std::filesystem::path& checkpoint);
 // Both runs have the same last checkpoint, bit for bit, and the same trajectory.
 void expect_same_run(const std::filesystem::path& a, const std::filesystem::path& b);
+// A copy of a run, as it stood when the checkpoint of `step` was its newest; 0: it had none yet.
+void copy_as_of(const std::filesystem::path& run, const std::filesystem::path& copy, int64_t step);
 std::filesystem::path newest_checkpoint(const std::filesystem::path& run);
 
 // A token that stands in the inputs of some, but not most, of the first `steps` steps.

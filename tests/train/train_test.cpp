@@ -12,13 +12,15 @@ TEST(Resume, KeysThatMayChangeDoAndOthersAreRefused) {
   wanted.train.threads = 3;
   wanted.train.steps = 2000;
   std::vector<std::string> notes;
-  const Config merged = merge_for_resume(run, wanted, 1, notes);
+  const Config merged = merge_for_resume(run, wanted, 1, false, notes);
   EXPECT_EQ(merged.model.vocab_size, 300);
   EXPECT_EQ(merged.train.steps, 2000);
   EXPECT_EQ(notes, (std::vector<std::string>{"train.steps changes from 1000 to 2000",
-                                             "train.threads changes from 0 to 3"}));
+                                             "train.threads changes from 0 to 3",
+                                             "learning rate: 0.0001 at step 1, 0.0002 at step 2"}));
+  EXPECT_EQ(merged.optim.warmup_steps, 10);
   wanted.optim.lr = 0.5;
-  EXPECT_EQ(test::error_of([&] { merge_for_resume(run, wanted, 1, notes); }),
+  EXPECT_EQ(test::error_of([&] { merge_for_resume(run, wanted, 1, false, notes); }),
             "optim.lr is 0.001 in the run, 0.5 was asked for: this key cannot change at resume; "
             "start a new run");
 }
@@ -28,11 +30,11 @@ TEST(Resume, AtStepZeroEverythingButTheModelMayChange) {
   wanted.optim.lr = 0.5;
   wanted.seed = 7;
   std::vector<std::string> notes;
-  EXPECT_EQ(merge_for_resume(run, wanted, 0, notes).optim.lr, 0.5);
+  EXPECT_EQ(merge_for_resume(run, wanted, 0, false, notes).optim.lr, 0.5);
   EXPECT_EQ(notes.size(), 2u);
   wanted.model.n_layers = 7;
   EXPECT_EQ(
-      test::error_of([&] { merge_for_resume(run, wanted, 0, notes); }),
+      test::error_of([&] { merge_for_resume(run, wanted, 0, false, notes); }),
       "model.n_layers is 6 in the run, 7 was asked for: this key cannot change at resume; start "
       "a new run");
 }

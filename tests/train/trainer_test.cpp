@@ -99,9 +99,7 @@ TEST(Train, ResumeAfterAnyStepIsBitIdentical) {
   ASSERT_GT(whole[whole.size() - 2]["skipped"].get<int>(), 0) << "the guard had nothing to do";
   for (const int k : {0, 1, 4, 5, 10, 11, 12}) {
     const std::string name = fmt::format("cut{}", k);
-    fs::copy(fixture / "whole", fixture / name, fs::copy_options::recursive);
-    for (int step = k + 1; step <= 12; ++step)
-      fs::remove_all(fixture / name / fmt::format("step_{:08}", step));
+    test::copy_as_of(fixture / "whole", fixture / name, k);
     train(fixture.resume(name));
     expect_same_run(fixture / "whole", fixture / name);
   }
@@ -128,11 +126,9 @@ TEST(Train, BlendsSourcesAndResumesBitIdentically) {
   EXPECT_NE(log.find("data            code   75.00 %  "), std::string::npos) << log;
   EXPECT_NE(log.find("                text   25.00 %  "), std::string::npos) << log;
 
-  for (const int k : {0, 4, 11}) {
+  for (const int k : {1, 4, 11}) {
     const std::string name = fmt::format("cut{}", k);
-    fs::copy(fixture / "whole", fixture / name, fs::copy_options::recursive);
-    for (int step = k + 1; step <= 12; ++step)
-      fs::remove_all(fixture / name / fmt::format("step_{:08}", step));
+    test::copy_as_of(fixture / "whole", fixture / name, k);
     train(fixture.resume(name));
     expect_same_run(fixture / "whole", fixture / name);
   }
@@ -209,7 +205,7 @@ TEST(Train, RefusesWhatWouldHarmARun) {
   train(fixture.request("run", {"train.steps=1"}));
   EXPECT_NE(error_of([&] { train(fixture.request("run")); }).find("--resume"), std::string::npos);
   {
-    const RunLock other(fixture / "run");
+    const RunHold other(fixture / "run");
     EXPECT_NE(error_of([&] { train(fixture.resume("run")); }).find("is writing to this run"),
               std::string::npos);
   }
