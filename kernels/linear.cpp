@@ -56,7 +56,7 @@ void gemm(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const Operand& a, con
                   static_cast<int>(n));
   };
   // Not more parts than OpenBLAS has memory for.
-  const int64_t least = (std::max(m, n) / BlasMemory::kMostThreads + kStep) / kStep * kStep;
+  const int64_t least = (std::max(m, n) / BlasMemory::kMostProducts + kStep) / kStep * kStep;
   if (m >= n)
     parallel_ranges(cpu, m, least,
                     [&](int64_t begin, int64_t end) { multiply(begin, end - begin, 0, n); });

@@ -76,10 +76,10 @@ void expect_to_be_called() {
 
 }  // namespace
 
-BlasMemory::BlasMemory(int threads) : threads_(std::min(threads, kMostThreads)) {
+BlasMemory::BlasMemory(int threads) : threads_(std::min(threads, kMostProducts)) {
   {
     const std::lock_guard lock(pool().mutex);
-    pool().reserve(std::min(pool().needed + threads_, kMostThreads));
+    pool().reserve(std::min(pool().needed + threads_, kMostProducts));
     pool().needed += threads_;
   }
   static std::once_flag once;

@@ -15,9 +15,9 @@ class BlasMemory {
   BlasMemory(const BlasMemory&) = delete;
   BlasMemory& operator=(const BlasMemory&) = delete;
 
-  // Threads that make products at the same time are at most so many; OpenBLAS has no place for the
-  // buffers of more (NUM_THREADS of the distributions' builds).
-  static constexpr int kMostThreads = 128;
+  // So many products may run at the same time; OpenBLAS has no place for the buffers of more
+  // (NUM_THREADS of the distributions' builds).
+  static constexpr int kMostProducts = 128;
 
  private:
   int threads_;

@@ -1,8 +1,8 @@
 #include "kernels/common/cgroup.h"
 
+#include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -20,7 +20,7 @@ struct CgroupMemory {
 // Nothing where there is no limit.
 std::optional<CgroupMemory> cgroup_memory(const CgroupPlaces& places = {});
 
-// Processors' worth of time: 1.5 where the process may run for 150 ms of every 100 ms.
+// Processors' worth of time: 1.5 where all threads together may run for 150 ms in every 100 ms.
 std::optional<double> cgroup_processors(const CgroupPlaces& places = {});
 
 }  // namespace midfill

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/common/check.h"
 #include "src/apps/apps.h"
 #include "src/apps/progress_line.h"
+#include "src/apps/until_stopped.h"
 #include "src/apps/validators.h"
 #include "src/data/build.h"
 #include "src/io/json.h"
@@ -111,13 +111,9 @@ int build(const BuildArguments& arguments) {
                               static_cast<double>(at.bytes_now) / 1e6 / line.seconds()));
     };
     options.stop = [&signal] { return signal.requested(); };
-    try {
-      summary = build_dataset(tokenizer, options);
-    } catch (const Error& error) {
-      if (!signal.requested()) throw;
-      line.say(fmt::format("midfill: {}", error.what()));
-      return signal.exit_status();
-    }
+    const auto ended =
+        until_stopped(signal, line, [&] { summary = build_dataset(tokenizer, options); });
+    if (ended) return *ended;
     seconds = line.seconds();
   }
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/common/check.h"
 #include "src/apps/apps.h"
 #include "src/apps/progress_line.h"
+#include "src/apps/until_stopped.h"
 #include "src/apps/validators.h"
 #include "src/data/merge.h"
 #include "src/io/json.h"
@@ -29,16 +29,13 @@ int merge(const MergeArguments& arguments) {
   MergeSummary sum;
   {
     ProgressLine line;
-    try {
+    const auto ended = until_stopped(signal, line, [&] {
       sum = merge_datasets({.inputs = arguments.inputs,
                             .out = arguments.out,
                             .progress = [&line](double share) { line.update(share, "copied"); },
                             .stop = [&signal] { return signal.requested(); }});
-    } catch (const Error& error) {
-      if (!signal.requested()) throw;
-      line.say(fmt::format("midfill: {}", error.what()));
-      return signal.exit_status();
-    }
+    });
+    if (ended) return *ended;
   }
   if (arguments.json) {
     fmt::print("{}\n", Json({{"token_type", name_of(sum.type)},

@@ -34,11 +34,6 @@ bool is_empty_directory(const fs::path& path) {
   return fs::is_directory(path, failed) && fs::is_empty(path, failed) && !failed;
 }
 
-bool is_there(const fs::path& path) {
-  std::error_code failed;
-  return fs::symlink_status(path, failed).type() != fs::file_type::not_found;
-}
-
 // The pid at the end of ".tmp-step_00001000-4711"; 0 where there is none.
 pid_t pid_of(const std::string& name) {
   pid_t pid = 0;

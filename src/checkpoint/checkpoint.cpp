@@ -65,11 +65,6 @@ void visit_state(State& state, Integer integer, Window window) {
   window("norm_window", state.norm_window);
 }
 
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
-}
-
 // Whether a run that goes on from here begins with weights that its last step has improved.
 bool was_applied(const TrainState& state) {
   return state.skipped_in_row == 0;

@@ -64,6 +64,16 @@ void fail_errno(const std::filesystem::path& path, std::string_view what) {
   fail("{}: cannot {}: {}", path.string(), what, system_error_text(errno));
 }
 
+bool is_there(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::symlink_status(path, ignored).type() !=
+         std::filesystem::file_type::not_found;
+}
+
+std::filesystem::path parent_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
+}
+
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
   Descriptor file{-1};
   const uint64_t size = open_regular(path, file.fd);
@@ -134,7 +144,7 @@ void AtomicFile::commit() {
   }
   ::close(fd_);
   fd_ = -1;
-  fsync_directory(path_.has_parent_path() ? path_.parent_path() : ".");
+  fsync_directory(parent_of(path_));
 }
 
 void write_file(const std::filesystem::path& path, std::string_view text,

@@ -14,6 +14,11 @@ namespace midfill {
 // errno and nothing else: arguments of require() may be worked out before the call that it judges.
 [[noreturn]] void fail_errno(const std::filesystem::path& path, std::string_view what);
 
+// Whether anything has this name, be it a link that leads nowhere.
+bool is_there(const std::filesystem::path& path);
+// The directory that a name is in, "." for a bare one.
+std::filesystem::path parent_of(const std::filesystem::path& path);
+
 // The whole file. Throws Error (path, errno text) where it cannot be read, is a directory, a FIFO
 // or larger than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{1} << 32);

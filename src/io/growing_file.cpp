@@ -99,7 +99,7 @@ void publish_file(const std::filesystem::path& from, const std::filesystem::path
     fail_errno(to, "create");
   }
   ::unlink(from.c_str());
-  fsync_directory(to.has_parent_path() ? to.parent_path() : ".");
+  fsync_directory(parent_of(to));
 }
 
 }  // namespace midfill

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <exception>
 #include <system_error>
 
@@ -17,24 +16,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path parent_of(const fs::path& path) {
-  return path.has_parent_path() ? path.parent_path() : ".";
-}
-
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
 void require_directory(const fs::path& folder, const fs::path& output) {
   std::error_code ignored;
   require(fs::is_directory(folder, ignored), "{}: cannot create: {} is no directory",
           output.string(), folder.string());
 }
 
-[[noreturn]] void fail_errno(const fs::path& folder, const fs::path& output) {
-  const char* why = std::strerror(errno);
-  fail("{}: cannot create: {}: {}", output.string(), folder.string(), why);
+[[noreturn]] void fail_to_create(const fs::path& folder, const fs::path& output) {
+  fail_errno(output, "create: " + folder.string());
 }
 
 // The folders above `output` that are not there, innermost first. The one above them is a
@@ -42,7 +31,8 @@ void require_directory(const fs::path& folder, const fs::path& output) {
 std::vector<fs::path> missing_above(const fs::path& output) {
   std::vector<fs::path> missing;
   fs::path folder = parent_of(output);
-  for (; !is_there(folder) && folder != parent_of(folder); folder = parent_of(folder))
+  std::error_code ignored;
+  for (; !fs::exists(folder, ignored) && folder != parent_of(folder); folder = parent_of(folder))
     missing.push_back(folder);
   require_directory(folder, output);
   return missing;
@@ -58,7 +48,7 @@ NewFolders::NewFolders(const fs::path& output) : exceptions_(std::uncaught_excep
         made_.push_back(*folder);
         fsync_directory(parent_of(*folder));
       } else if (errno != EEXIST) {
-        fail_errno(*folder, output);
+        fail_to_create(*folder, output);
       }
       require_directory(*folder, output);  // another process may have made it
     }
@@ -80,7 +70,7 @@ void NewFolders::remove() noexcept {
 void check_folders(const fs::path& output) {
   const std::vector<fs::path> missing = missing_above(output);
   const fs::path above = missing.empty() ? parent_of(output) : parent_of(missing.back());
-  if (::access(above.c_str(), W_OK | X_OK) != 0) fail_errno(above, output);
+  if (::access(above.c_str(), W_OK | X_OK) != 0) fail_to_create(above, output);
 }
 
 }  // namespace midfill

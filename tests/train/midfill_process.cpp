@@ -17,6 +17,10 @@ namespace midfill::test {
 
 namespace fs = std::filesystem;
 
+ProcessOptions failing(const std::string& calls) {
+  return {.environment = {"LD_PRELOAD=" MIDFILL_FAILING_CALLS, "MIDFILL_FAIL=" + calls}};
+}
+
 MidfillProcess::MidfillProcess(const std::vector<std::string>& arguments, const fs::path& output,
                                const ProcessOptions& options) {
   // All that allocates happens before the fork.

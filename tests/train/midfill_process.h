@@ -18,6 +18,9 @@ struct ProcessOptions {
   uint64_t address_space = 0;                 // bytes, as of `ulimit -v`; 0: unlimited
 };
 
+// Calls of the C library fail as `calls` says (tests/support/failing_calls.cpp).
+ProcessOptions failing(const std::string& calls);
+
 class MidfillProcess {
  public:
   MidfillProcess(const std::vector<std::string>& arguments, const std::filesystem::path& output,

@@ -12,12 +12,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using Process = test::MidfillProcess;
+using test::failing;
 using test::sleep_ms;
 
 struct Mishap : test::ProcessTest {
-  static test::ProcessOptions failing(const std::string& calls) {
-    return {.environment = {"LD_PRELOAD=" MIDFILL_FAILING_CALLS, "MIDFILL_FAIL=" + calls}};
-  }
   std::string log(const std::string& name) const {
     return test::read_text(fixture / name / "log.txt");
   }

@@ -49,18 +49,14 @@ TEST_F(Resources, TrainsWithTheThreadsThatTheEnvironmentGrants) {
 }
 
 TEST_F(Resources, TrainsWithTheThreadsThatTheSystemGrants) {
-  const auto refused = [](const std::string& calls) {
-    return test::ProcessOptions{
-        .environment = {"LD_PRELOAD=" MIDFILL_FAILING_CALLS, "MIDFILL_FAIL=" + calls}};
-  };
   train_short("two", "2");
   // The second of three threads beside the main one.
-  train_short("granted", "4", refused(fmt::format("pthread_create:{}:2", EAGAIN)));
+  train_short("granted", "4", test::failing(fmt::format("pthread_create:{}:2", EAGAIN)));
   expect_threads("2 threads (4 asked for; the system granted no more: Resource temporarily");
   test::expect_same_run(fixture / "two", fixture / "granted");
   // The loader's only one.
   EXPECT_EQ(run({"train", fixture.config_path(), "--run", fixture / "none", "--threads", "1"},
-                refused(fmt::format("pthread_create:{}", EAGAIN))),
+                test::failing(fmt::format("pthread_create:{}", EAGAIN))),
             1);
   EXPECT_EQ(last_line(), "midfill: cannot start a thread: Resource temporarily unavailable");
   EXPECT_FALSE(fs::exists(fixture / "none"));
