@@ -83,6 +83,13 @@ void write_json(const fs::path& path, const Json& json) {
   write_file(path, json.dump(2) + "\n");
 }
 
+// The id of a token that the tokenizer may lack. Left out, it would be transformers' default: a
+// token of another tokenizer.
+Json id_or_null(TokenId id) {
+  return id >= 0 ? Json(id) : Json(nullptr);
+}
+
+// transformers 4 knows rotary_pct and rotary_emb_base, 5 rope_parameters.
 Json hf_config(const ModelConfig& config, const Sentinels& sentinels) {
   return {{"architectures", {"GPTNeoXForCausalLM"}},
           {"model_type", "gpt_neox"},
@@ -96,6 +103,10 @@ Json hf_config(const ModelConfig& config, const Sentinels& sentinels) {
           {"rotary_pct", config.rotary_pct},
           {"rotary_emb_base", config.rotary_base},
           {"rope_scaling", nullptr},
+          {"rope_parameters",
+           {{"rope_type", "default"},
+            {"rope_theta", config.rotary_base},
+            {"partial_rotary_factor", config.rotary_pct}}},
           {"use_parallel_residual", config.parallel_residual},
           {"layer_norm_eps", config.layer_norm_eps},
           {"tie_word_embeddings", config.tied_embeddings},
@@ -103,16 +114,11 @@ Json hf_config(const ModelConfig& config, const Sentinels& sentinels) {
           {"attention_dropout", 0.0},
           {"hidden_dropout", 0.0},
           {"initializer_range", 0.02},
-          {"bos_token_id", sentinels.eod},
-          {"eos_token_id", sentinels.eod},
-          {"pad_token_id", sentinels.pad},
+          {"bos_token_id", id_or_null(sentinels.eod)},
+          {"eos_token_id", id_or_null(sentinels.eod)},
+          {"pad_token_id", id_or_null(sentinels.pad)},
           {"torch_dtype", "float32"},
           {"use_cache", true}};
-}
-
-// Members of `json` whose token the tokenizer lacks (-1) are left out.
-void drop_absent(Json& json) {
-  for (auto it = json.begin(); it != json.end();) it = *it == -1 ? json.erase(it) : std::next(it);
 }
 
 Json special_tokens(const Tokenizer& tokenizer) {
@@ -136,9 +142,12 @@ void write_tokenizer_files(const fs::path& directory, const Tokenizer& tokenizer
   write_file(directory / "tokenizer.json", tokenizer.to_json());
   const Json special = special_tokens(tokenizer);
   write_json(directory / "special_tokens_map.json", special);
-  // transformers' default clean_up_tokenization_spaces eats spaces of decoded code.
-  Json config = {{"tokenizer_class", "GPTNeoXTokenizerFast"},
-                 {"add_prefix_space", false},
+  // The class that takes all from tokenizer.json: in transformers 5 GPTNeoXTokenizerFast makes a
+  // normalizer and a pre-tokenizer of its own instead. By default transformers 4 gives
+  // token_type_ids, which the model does not take, and clean_up_tokenization_spaces eats spaces of
+  // decoded code.
+  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                 {"model_input_names", {"input_ids", "attention_mask"}},
                  {"clean_up_tokenization_spaces", false},
                  {"model_max_length", n_ctx}};
   config.update(special);
@@ -218,13 +227,10 @@ void export_hf(const fs::path& directory, const Gpt& model, const Tokenizer& tok
   }
   write_safetensors(out.path() / kWeights, entries, {{"format", "pt"}});
 
-  Json json = hf_config(config, sentinels);
-  drop_absent(json);
-  write_json(out.path() / "config.json", json);
-  Json generation = {{"bos_token_id", sentinels.eod},
-                     {"eos_token_id", sentinels.eod},
-                     {"pad_token_id", sentinels.pad}};
-  drop_absent(generation);
+  write_json(out.path() / "config.json", hf_config(config, sentinels));
+  const Json generation = {{"bos_token_id", id_or_null(sentinels.eod)},
+                           {"eos_token_id", id_or_null(sentinels.eod)},
+                           {"pad_token_id", id_or_null(sentinels.pad)}};
   write_json(out.path() / "generation_config.json", generation);
   write_tokenizer_files(out.path(), tokenizer, config.n_ctx);
   out.commit();
