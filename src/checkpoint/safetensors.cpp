@@ -7,6 +7,7 @@
 #include <optional>
 #include <tuple>
 
+#include "src/checkpoint/f16.h"
 #include "src/io/json.h"
 
 namespace midfill {
@@ -103,17 +104,6 @@ void check_tiling(const std::filesystem::path& path, std::vector<Range> ranges,
           data_bytes, end);
 }
 
-float f16_to_f32(uint16_t bits) {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
-  const uint32_t exponent = (bits >> 10) & 31u, mantissa = bits & 0x3ffu;
-  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
-    const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);
-    return sign ? -magnitude : magnitude;
-  }
-  const uint32_t wide = exponent == 31 ? 255 : exponent + 112;
-  return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
-}
-
 template <typename From, typename Convert>
 void convert(const SafetensorsEntry& entry, std::span<float> out, Convert to_f32) {
   for (size_t i = 0; i < out.size(); ++i) {
@@ -193,7 +183,7 @@ void copy_as_f32(const SafetensorsEntry& entry, const std::filesystem::path& fil
     convert<uint16_t>(entry, out,
                       [](uint16_t v) { return std::bit_cast<float>(uint32_t{v} << 16); });
   else if (entry.dtype == "F16")
-    convert<uint16_t>(entry, out, f16_to_f32);
+    convert<uint16_t>(entry, out, [](uint16_t v) { return static_cast<float>(F16(v)); });
   else if (entry.dtype == "F64")
     convert<double>(entry, out, [](double v) { return static_cast<float>(v); });
   else

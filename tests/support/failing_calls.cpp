@@ -1,7 +1,7 @@
 // To be preloaded (LD_PRELOAD): makes calls of the C library fail as some file systems make them
 // fail. MIDFILL_FAIL is a list of "CALL:ERRNO[:PART]", separated by commas; with PART only where
-// the path, or for rename() one of both, contains it; of pthread_create, PART is the number of the
-// call, from 1.
+// the path, or for rename() and link() one of both, contains it; of pthread_create, PART is the
+// number of the call, from 1.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -51,6 +51,11 @@ int flock(int fd, int operation) noexcept {
 int rename(const char* from, const char* to) noexcept {
   if (const int error = error_for("rename", from, to)) return errno = error, -1;
   return next<int(const char*, const char*)>("rename")(from, to);
+}
+
+int link(const char* from, const char* to) noexcept {
+  if (const int error = error_for("link", from, to)) return errno = error, -1;
+  return next<int(const char*, const char*)>("link")(from, to);
 }
 
 int unlinkat(int fd, const char* path, int flags) noexcept {
