@@ -145,6 +145,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   std::vector<Range> ranges;
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
+      if (value.is_null()) continue;  // as absent: what serde writes for none
       require(value.is_object(), "{}: __metadata__ is a {}, expected an object", path.string(),
               value.type_name());
       for (const auto& [key, text_value] : value.items()) {

@@ -225,6 +225,7 @@ TEST_F(Safetensors, RefusesHolesOverlapsAndMissingData) {
 }
 
 TEST_F(Safetensors, RefusesBrokenMetadata) {
+  EXPECT_TRUE(SafetensorsFile(write(file_of(R"({"__metadata__":null})", 0))).metadata().empty());
   EXPECT_THAT(refused(file_of(R"({"__metadata__":[1]})", 0)), HasSubstr("expected an object"));
   EXPECT_THAT(refused(file_of(R"({"__metadata__":{"k":1}})", 0)), HasSubstr("expected a string"));
   EXPECT_THAT(refused(file_of(R"({"__metadata__":{"k":{"a":"b"}}})", 0)),
