@@ -5,6 +5,7 @@
 
 #include "kernels/common/check.h"
 #include "src/data/blend.h"
+#include "src/data/document_ends.h"
 #include "src/data/document_fim.h"
 #include "src/data/fim.h"
 #include "src/data/packed_tokens.h"
@@ -95,7 +96,9 @@ class Blended final : public BlendedStream {
            .path = source.path,
            .share = static_cast<double>(blend_.count(d)) / static_cast<double>(Blend::kCycle),
            .tokens = stream->packed().dataset().n_tokens(),
-           .samples = stream->packed().n_samples()});
+           .samples = stream->packed().n_samples(),
+           .without_eod =
+               looked_at_without_eod(stream->packed().dataset(), tokenizer.sentinels().eod)});
       streams_.push_back(std::move(stream));
     }
   }

@@ -38,6 +38,8 @@ struct SourceInfo {
   double share = 1.0;      // of the samples, exactly
   int64_t tokens = 0;      // of the dataset
   int64_t samples = 0;     // of an epoch of it
+  // Where no end of a document was found: how many tokens were looked at; else 0.
+  int64_t without_eod = 0;
 };
 
 // The samples of several sources, dealt by weight (src/data/blend.h). Each source goes through

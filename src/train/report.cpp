@@ -87,6 +87,25 @@ std::vector<std::string> describe(const Config& config) {
   return lines;
 }
 
+namespace {
+
+// What it means that a source does not say where its documents end.
+std::string no_eod_text(const SourceInfo& source, const Config& config) {
+  std::string text = fmt::format(
+      "{}: no <|endoftext|> among the {} tokens that were looked at: nothing tells the model where "
+      "documents end",
+      source.path, with_commas(source.without_eod));
+  if (config.fim.rate > 0)
+    text += config.fim.level == FimLevel::context
+                ? ", and FIM takes each sample whole for one document, so that prefix, middle and "
+                  "suffix run across documents"
+                : ", and FIM takes the documents that begin within the same 4 contexts for one, so "
+                  "that prefix, middle and suffix run across documents";
+  return text + "; tokenise with --append-eod (docs/data-format.md)";
+}
+
+}  // namespace
+
 std::vector<std::string> describe(const std::vector<SourceInfo>& sources, const Config& config) {
   size_t width = 0;
   for (const SourceInfo& source : sources) width = std::max(width, source.name.size());
@@ -101,6 +120,8 @@ std::vector<std::string> describe(const std::vector<SourceInfo>& sources, const 
                         samples * source.share / static_cast<double>(source.samples), source.path);
     lines.push_back(table_line(lines.empty() ? "data" : "", text));
   }
+  for (const SourceInfo& source : sources)
+    if (source.without_eod > 0) lines.push_back(table_line("warning", no_eod_text(source, config)));
   lines.push_back(table_line(
       "loader", fmt::format("{} thread{}, {} step{} ahead, {} of batches", config.data.threads,
                             config.data.threads > 1 ? "s" : "", config.data.ahead,

@@ -23,7 +23,8 @@ int64_t batch_bytes(const Config& config);
 std::vector<std::string> describe(const Config& config);
 
 // Lines of what is read: of each source its tokens, share of the samples and epochs over the whole
-// run; threads, steps and host memory of the loader.
+// run, and a warning where no document in it seems to end; threads, steps and host memory of the
+// loader.
 std::vector<std::string> describe(const std::vector<SourceInfo>& sources, const Config& config);
 
 }  // namespace midfill

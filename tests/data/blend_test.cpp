@@ -191,6 +191,16 @@ TEST_F(BlendedStreamTest, SaysWhatItIsMadeOf) {
   EXPECT_EQ(b.samples, (b.tokens - 1) / 64);
 }
 
+TEST_F(BlendedStreamTest, NoticesASourceWhoseDocumentsDoNotEnd) {
+  auto documents = test::random_documents(small_tokenizer(), 5, 40, 400);
+  for (auto& document : documents) document.pop_back();
+  for (const char* file : {"b.bin", "b.idx"}) std::filesystem::remove(directory_ / file);
+  test::dataset_of(directory_ / "b", small_tokenizer(), documents);
+  const auto stream = open({1, 1});
+  EXPECT_EQ(stream->sources()[0].without_eod, 0);
+  EXPECT_EQ(stream->sources()[1].without_eod, stream->sources()[1].tokens);
+}
+
 TEST_F(BlendedStreamTest, NamesTheSourceThatIsWrong) {
   EXPECT_NE(test::error_of([&] {
               open({1, 1e-9});

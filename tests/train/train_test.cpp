@@ -64,5 +64,30 @@ TEST(Memory, Fim13BFitsAnH100WithoutRecomputing) {
   EXPECT_GT(total, 40'000'000'000);
 }
 
+TEST(Report, WarnsOfASourceWhoseDocumentsDoNotEnd) {
+  Config config;
+  config.fim.rate = 0.5;
+  config.fim.level = FimLevel::context;
+  SourceInfo whole{.name = "", .path = "data/code", .tokens = 1000, .samples = 10};
+  const auto warnings = [&](const SourceInfo& source) {
+    std::vector<std::string> found;
+    for (const std::string& line : describe(std::vector<SourceInfo>{source}, config))
+      if (line.starts_with("warning")) found.push_back(line);
+    return found;
+  };
+  EXPECT_EQ(warnings(whole).size(), 0u);
+  whole.without_eod = 1000;
+  ASSERT_EQ(warnings(whole).size(), 1u);
+  const auto says = [&](std::string_view part) {
+    return warnings(whole)[0].find(part) != std::string::npos;
+  };
+  EXPECT_TRUE(says("data/code: no <|endoftext|> among the 1,000 tokens that were looked at"));
+  EXPECT_TRUE(says("FIM takes each sample whole for one document"));
+  config.fim.level = FimLevel::document;
+  EXPECT_TRUE(says("FIM takes the documents that begin within the same 4 contexts for one"));
+  config.fim.rate = 0;
+  EXPECT_TRUE(says("where documents end; tokenise with --append-eod"));
+}
+
 }  // namespace
 }  // namespace midfill
