@@ -5,7 +5,9 @@ find_package(nlohmann_json REQUIRED)  # configuration and headers
 find_package(CLI11 REQUIRED)          # command line
 find_package(simdjson REQUIRED)       # JSONL
 find_package(Protobuf REQUIRED)       # TensorBoard events
-find_package(ZLIB REQUIRED)           # .jsonl.gz
+find_package(ZLIB REQUIRED)           # .gz
+find_package(LibLZMA REQUIRED)        # .xz
+find_package(BZip2 REQUIRED)          # .bz2
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)

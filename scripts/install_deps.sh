@@ -5,8 +5,8 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache git pkg-config ca-certificates
-       nlohmann-json3-dev libcli11-dev libfmt-dev libsimdjson-dev libzstd-dev zlib1g-dev libutf8proc-dev libpcre2-dev
-       libxxhash-dev libopenblas-serial-dev protobuf-compiler libprotobuf-dev)
+       nlohmann-json3-dev libcli11-dev libfmt-dev libsimdjson-dev libzstd-dev zlib1g-dev liblzma-dev libbz2-dev
+       libutf8proc-dev libpcre2-dev libxxhash-dev libopenblas-serial-dev protobuf-compiler libprotobuf-dev)
 test=(libgtest-dev libgmock-dev python3 python3-venv python3-torch python3-numpy libopenblas0-openmp
       clang libclang-rt-dev)
 

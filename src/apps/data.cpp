@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/apps/apps.h"
+#include "src/apps/input_reports.h"
 #include "src/apps/progress_line.h"
 #include "src/apps/until_stopped.h"
 #include "src/apps/validators.h"
@@ -18,8 +19,6 @@
 namespace midfill {
 
 namespace {
-
-constexpr int kBadLinesShown = 10;
 
 struct BuildArguments {
   std::string tokenizer, out;
@@ -85,21 +84,14 @@ int build(const BuildArguments& arguments) {
                        .out = arguments.out,
                        .valid_fraction = arguments.valid_fraction,
                        .threads = arguments.threads,
-                       .strict = arguments.strict,
                        .save_seconds = arguments.save_every,
                        .documents = {.text_key = arguments.text_key}};
   BuildSummary summary;
   double seconds = 0;
   {
     ProgressLine line;
-    options.on_bad = [&line, shown = 0](const std::string& message) mutable {
-      ++shown;
-      if (shown <= kBadLinesShown) line.say(fmt::format("midfill: skipped: {}", message));
-      if (shown == kBadLinesShown + 1) line.say("midfill: further bad lines are not shown");
-    };
-    options.on_note = [&](const std::string& text) {
-      line.say(fmt::format("midfill: {}: {}", arguments.out, text));
-    };
+    options.reports =
+        shown_reports(arguments.strict, [&line](const std::string& text) { line.say(text); });
     options.progress = [&line](const BuildProgress& at) {
       const double done = static_cast<double>(at.bytes_done);
       const double total = static_cast<double>(at.bytes_total);
@@ -133,11 +125,7 @@ void add_build(CLI::App& data, Run& run) {
   auto arguments = std::make_shared<BuildArguments>();
   CLI::App* app = data.add_subcommand("build", "Tokenise documents into a dataset for training");
   app->add_option("--tokenizer", arguments->tokenizer, "tokenizer.json to encode with")->required();
-  app->add_option("--input", arguments->inputs,
-                  "files, directories (read recursively) or globs; .jsonl, .jsonl.zst and "
-                  ".jsonl.gz hold a document a line, any other file is one document; binary files "
-                  "are passed over; - alone: lines on standard input, which may be compressed")
-      ->required();
+  app->add_option("--input", arguments->inputs, kInputHelp)->required();
   app->add_option("--out", arguments->out,
                   "PREFIX: writes PREFIX_train.bin and .idx, and PREFIX_valid.bin and .idx")
       ->required()
@@ -149,11 +137,7 @@ void add_build(CLI::App& data, Run& run) {
       ->capture_default_str();
   app->add_option("--include", arguments->include, "only files that match one of these patterns");
   app->add_option("--exclude", arguments->exclude, "no files that match one of these patterns");
-  app->add_option(
-         "--text-key", arguments->text_key,
-         "key of the text in JSON lines; a.b: key b of the object under key a, where no key is "
-         "named a.b")
-      ->capture_default_str();
+  app->add_option("--text-key", arguments->text_key, kTextKeyHelp)->capture_default_str();
   app->add_option("--threads", arguments->threads, "threads that tokenise; 0: all")
       ->check(whole_number(0, kMostThreads))
       ->capture_default_str();
@@ -165,7 +149,8 @@ void add_build(CLI::App& data, Run& run) {
       ->capture_default_str();
   app->add_flag("--strict", arguments->strict,
                 "stop at the first line that is no JSON object with a text, instead of skipping "
-                "and counting it and listing it in PREFIX_bad_lines.jsonl");
+                "and counting it and listing it in PREFIX_bad_lines.jsonl; and at a binary file "
+                "that was named itself or by a glob");
   app->add_flag("--json", arguments->json, "print the summary as JSON");
   app->footer(
       "Every document ends with <|endoftext|>. The result does not depend on the number of "

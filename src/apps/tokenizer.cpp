@@ -10,10 +10,11 @@
 
 #include "kernels/common/check.h"
 #include "src/apps/apps.h"
+#include "src/apps/input_reports.h"
 #include "src/apps/standard_streams.h"
 #include "src/apps/validators.h"
+#include "src/data/count_pieces.h"
 #include "src/io/file.h"
-#include "src/io/inputs.h"
 #include "src/io/json.h"
 #include "src/io/new_folders.h"
 #include "src/tokenizer/bpe_trainer.h"
@@ -24,9 +25,9 @@ namespace {
 
 struct TrainOptions {
   std::vector<std::string> inputs, include, exclude;
-  std::string out;
+  std::string out, text_key = "text";
   int vocab_size = 0, threads = 0;
-  bool no_space_runs = false, force = false;
+  bool no_space_runs = false, strict = false, force = false;
 };
 
 int train(const TrainOptions& options) {
@@ -39,14 +40,18 @@ int train(const TrainOptions& options) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   PieceCounts counts(!options.no_space_runs);
-  const CountedFiles counted = count_files(
-      list_inputs(options.inputs, options.include, options.exclude), options.threads, counts);
-  std::fprintf(stderr, "%s",
-               fmt::format("counted {} files, {:.1f} MB, {} distinct pieces in {:.1f} s"
-                           " ({} binary files passed over)\n",
-                           counted.files, static_cast<double>(counted.bytes) / 1e6,
-                           counts.counts().size(), seconds(), counted.binary_files)
-                   .c_str());
+  const auto say = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+  CountOptions how{
+      .inputs = options.inputs, .include = options.include, .exclude = options.exclude};
+  how.threads = options.threads;
+  how.documents.text_key = options.text_key;
+  how.reports = shown_reports(options.strict, say);
+  const CountedDocuments counted = count_pieces(how, counts);
+  say(
+      fmt::format("counted {} documents of {} files, {:.1f} MB, {} distinct pieces in {:.1f} s "
+                  "(skipped: {} bad lines, {} binary files)",
+                  counted.documents, counted.files, static_cast<double>(counted.bytes) / 1e6,
+                  counts.counts().size(), seconds(), counted.bad_lines, counted.binary_files));
   const std::string json =
       train_bpe(counts, {.vocab_size = options.vocab_size, .space_runs = !options.no_space_runs});
   const Tokenizer tokenizer = Tokenizer::from_json(json, options.out);
@@ -143,12 +148,7 @@ void add_tokenizer(CLI::App& app, Run& run) {
 
   const auto t = std::make_shared<TrainOptions>();
   CLI::App& learn = *group.add_subcommand("train", "Learn a tokenizer from text");
-  learn
-      .add_option("--input", t->inputs,
-                  "text files, .jsonl files with a \"text\" in each line, "
-                  "directories (all files below), globs")
-      ->required()
-      ->type_name("PATH...");
+  learn.add_option("--input", t->inputs, kInputHelp)->required()->type_name("PATH...");
   learn
       .add_option("--vocab-size", t->vocab_size,
                   "number of ids, special tokens and sentinels included")
@@ -162,11 +162,15 @@ void add_tokenizer(CLI::App& app, Run& run) {
       ->type_name("GLOB...");
   learn.add_option("--exclude", t->exclude, "no files that match, such as '*/test/*'")
       ->type_name("GLOB...");
+  learn.add_option("--text-key", t->text_key, kTextKeyHelp)->capture_default_str();
   learn
       .add_option("--threads", t->threads,
-                  "threads that read; the result is the same for any number; "
+                  "threads that count; the result is the same for any number; "
                   "default: one per core")
       ->check(whole_number(0, kMostThreads));
+  learn.add_flag("--strict", t->strict,
+                 "stop at the first line that is no JSON object with a text, instead of skipping "
+                 "and counting it; and at a binary file that was named itself or by a glob");
   learn.add_flag("--no-space-runs", t->no_space_runs, "no tokens for runs of 2 to 24 spaces");
   learn.add_flag("--force", t->force, "overwrite --out");
   learn.footer(

@@ -3,22 +3,17 @@
 #include <xxhash.h>
 
 #include <array>
-#include <atomic>
 #include <chrono>
-#include <exception>
 #include <filesystem>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "kernels/common/check.h"
-#include "kernels/common/start_threads.h"
 #include "kernels/common/thread_count.h"
 #include "src/data/dataset_writer.h"
-#include "src/data/ordered_queue.h"
-#include "src/io/inputs.h"
+#include "src/data/document_pipeline.h"
 #include "src/io/new_folders.h"
 
 namespace midfill {
@@ -40,15 +35,8 @@ struct Encoded {
   SplitCounts counts;
 };
 
-// A block on its way: the reader fills `block`, a worker the rest, the writer takes it away.
-struct Job {
-  InputBlock block;
-  BlockCounts read;
-  std::array<Encoded, kSides> sides;
-  std::exception_ptr error;
-};
-
-using Queue = OrderedQueue<Job>;
+using Sides = std::array<Encoded, kSides>;
+using Job = DocumentJob<Sides>;
 
 // Where each output lies while it is made, and its name at the end.
 struct Output {
@@ -73,7 +61,7 @@ class Build {
   BuildSummary run() {
     // Before anything is made. Where an unfinished build is there, it may have outputs of its own.
     if (!unfinished_build()) refuse_outputs();
-    files_ = input_files();
+    files_ = files_to_read();
     const NewFolders folders(options_.out);
     StagingDirectory staging(options_.out);
     staging_ = &staging;
@@ -98,7 +86,8 @@ class Build {
   std::string prefix(size_t side) const { return options_.out + "_" + kSideNames[side]; }
   bool stopped() const { return options_.stop && options_.stop(); }
   void note(const std::string& text) const {
-    if (options_.on_note) options_.on_note(text);
+    const auto& on_note = options_.reports.on_note;
+    if (on_note) on_note(fmt::format("{}: {}", options_.out, text));
   }
 
   void refuse_outputs() const {
@@ -112,24 +101,22 @@ class Build {
     return fs::exists(staging_path(options_.out)) && StagingDirectory(options_.out).used();
   }
 
-  std::vector<InputFileInfo> input_files() const {
-    if (from_stdin_) return {{.path = "-"}};
-    for (const std::string& input : options_.inputs)
-      require(input != "-", "--input -: standard input must be the only input");
+  std::vector<InputFileInfo> files_to_read() const {
+    auto files = input_files(options_.inputs, options_.include, options_.exclude);
+    if (from_stdin_) return files;
     // What this build itself makes may lie in a directory that it reads.
     std::set<fs::path> own = {fs::absolute(report_path_).lexically_normal()};
     for (size_t side = 0; side < kSides; ++side)
       for (const auto& path : {bin_path(prefix(side)), idx_path(prefix(side))})
         own.insert(fs::absolute(path).lexically_normal());
     const fs::path staging = fs::absolute(staging_path(options_.out)).lexically_normal();
-    auto files = list_inputs(options_.inputs, options_.include, options_.exclude);
-    std::erase_if(files, [&](const fs::path& path) {
-      const fs::path whole = fs::absolute(path).lexically_normal();
+    std::erase_if(files, [&](const InputFileInfo& file) {
+      const fs::path whole = fs::absolute(file.path).lexically_normal();
       return own.contains(whole) || whole.parent_path() == staging;
     });
     require(!files.empty(), "{}: no input file but what this build makes",
             fmt::join(options_.inputs, ", "));
-    return file_infos(files);
+    return files;
   }
 
   // All that the output depends on beside the files.
@@ -177,81 +164,36 @@ class Build {
       report_.emplace(*staging_ / "bad_lines.jsonl",
                       static_cast<uint64_t>(state_.now.report_bytes));
 
-    const int threads = thread_count(options_.threads);
-    // Two blocks a worker, so that none waits for another; a few more for reader and writer.
-    Queue queue(BlockReader::kBlockBytes * static_cast<size_t>(2 * threads + 4));
-    std::atomic<bool> closed = false;
-    std::vector<std::jthread> pool;
-    struct Close {
-      Queue& queue;
-      std::atomic<bool>& closed;
-      ~Close() {
-        closed = true;
-        queue.close();
-      }
-    };
-    const Close close_before_the_threads_are_joined{queue, closed};
-    start_threads(pool, 1, [&](int) { read(queue, closed); });
-    start_threads(pool, threads, [&](int) { work(queue); });
-
+    for (const auto& file : files_) bytes_total_ += file.bytes;
     auto saved = Clock::now();
-    while (const auto job = queue.next()) {
-      if (job->error) std::rethrow_exception(job->error);
-      if (options_.strict && !job->read.bad.empty()) fail("{}", message_of(job->read.bad[0]));
+    const auto take = [&](const Job& job) {
+      report(files_, job.read, state_.now.lines, options_.reports);
       writable_ = false;
-      write(*job);
+      write(job);
       if (std::chrono::duration<double>(Clock::now() - saved).count() >= options_.save_seconds) {
         save();
         saved = Clock::now();
       }
       writable_ = true;
-      if (stopped()) break;
-    }
+      return !stopped();
+    };
+    const auto work = [this](int) {
+      return [this, ids = std::vector<TokenId>()](std::string_view text, Sides& sides) mutable {
+        encode(text, ids, sides);
+      };
+    };
+    DocumentPipeline<Sides>{.files = files_,
+                            .documents = options_.documents,
+                            .threads = thread_count(options_.threads),
+                            .from = state_.now.at,
+                            .stop = [this] { return stopped(); },
+                            .work = work,
+                            .take = take}
+        .run();
     require(!stopped(), "{}: interrupted", options_.out);
   }
 
-  void read(Queue& queue, const std::atomic<bool>& closed) {
-    uint64_t bytes_total = 0;
-    for (const auto& file : files_) bytes_total += file.bytes;
-    bytes_total_ = bytes_total;
-    auto job = std::make_unique<Job>();
-    try {
-      const auto open = [&](const std::string& path) {
-        return from_stdin_ ? open_standard_input([&] { return closed || stopped(); })
-                           : open_stream(path);
-      };
-      BlockReader reader(files_, options_.documents.max_bytes, state_.now.at, open);
-      while (reader.next(job->block)) {
-        const size_t cost = job->block.cost(files_);
-        if (!queue.push(std::move(job), cost)) return;
-        job = std::make_unique<Job>();
-      }
-    } catch (...) {
-      // In its place in the order: what was read before is written first.
-      job->error = std::current_exception();
-      queue.push(std::move(job), 0);
-    }
-    queue.end_of_jobs();
-  }
-
-  void work(Queue& queue) {
-    BlockParser parser(files_, options_.documents);
-    std::vector<TokenId> ids;
-    while (Job* job = queue.take()) {
-      try {
-        if (!job->error)
-          job->read = parser.parse(job->block,
-                                   [&](std::string_view text) { encode(text, ids, job->sides); });
-        std::string().swap(job->block.lines);
-      } catch (...) {
-        job->error = std::current_exception();
-      }
-      queue.done(job);
-    }
-  }
-
-  void encode(std::string_view text, std::vector<TokenId>& ids,
-              std::array<Encoded, kSides>& sides) const {
+  void encode(std::string_view text, std::vector<TokenId>& ids, Sides& sides) const {
     ids.clear();
     tokenizer_.encode_to(text, ids, {.match_special = false});
     ids.push_back(tokenizer_.sentinels().eod);
@@ -268,13 +210,11 @@ class Build {
   // The mark moves when all of the block is written.
   void write(const Job& job) {
     BuildMark next = state_.now;
-    for (const BadInput& bad : job.read.bad) {
-      if (options_.on_bad) options_.on_bad(message_of(bad));
+    for (const InputNote& bad : job.read.bad)
       if (next.read.bad_lines++ < kReportedLines) add_to_report(bad);
-    }
     if (report_) next.report_bytes = static_cast<int64_t>(report_->length());
     for (size_t side = 0; side < sides_; ++side) {
-      const Encoded& encoded = job.sides[side];
+      const Encoded& encoded = job.product[side];
       writers_[side]->append_tokens(encoded.tokens);
       writers_[side]->append_sizes(encoded.sizes);
       SplitCounts& counts = side == kTrain ? next.train : next.valid;
@@ -292,17 +232,9 @@ class Build {
     }
   }
 
-  // The number of a bad line in its file; 0: the whole file is bad.
-  int64_t line_of(const BadInput& bad) const {
-    return bad.line < 0 ? 0 : state_.now.lines + bad.line + 1;
-  }
-  std::string message_of(const BadInput& bad) const {
-    const std::string place = bad.line < 0 ? "" : fmt::format("line {}: ", line_of(bad));
-    return fmt::format("{}: {}{}", files_[bad.file].name(), place, bad.what);
-  }
-  void add_to_report(const BadInput& bad) {
+  void add_to_report(const InputNote& bad) {
     Json json = {{"file", files_[bad.file].name()}};
-    if (bad.line >= 0) json["line"] = line_of(bad);
+    if (bad.line >= 0) json["line"] = state_.now.lines + bad.line + 1;
     json["error"] = bad.what;
     add_to_report(json);
   }
@@ -387,7 +319,7 @@ class Build {
   std::array<std::optional<GrowingDataset>, kSides> writers_;
   std::optional<GrowingFile> report_;
   bool writable_ = true;  // no write has failed
-  std::atomic<uint64_t> bytes_total_ = 0;
+  uint64_t bytes_total_ = 0;
 };
 
 }  // namespace

@@ -33,12 +33,10 @@ struct BuildOptions {
   std::string out;               // PREFIX of PREFIX_train and PREFIX_valid
   double valid_fraction = 0.01;  // [0, 1); 0: no PREFIX_valid
   int threads = 0;               // that tokenise; 0: all
-  bool strict = false;           // the first bad line is an Error
   double save_seconds = 20;      // between two states that a killed build can go on from
   DocumentOptions documents = {};
+  InputReports reports = {};
   std::function<void(const BuildProgress&)> progress = nullptr;  // now and then
-  std::function<void(const std::string&)> on_bad = nullptr;      // "FILE: line N: what", in order
-  std::function<void(const std::string&)> on_note = nullptr;     // what else a user must know
   std::function<bool()> stop = nullptr;                          // true: end, to go on another time
 };
 
@@ -50,10 +48,9 @@ struct BuildOptions {
 // interrupted or stopped by an Error on its way goes on from there when it is called again with the
 // same options, and ends with the same bytes; standard input begins anew.
 //   Memory: a few MiB a thread, a few times the largest document; 8 bytes and its name an input
-//   file. Throws Error where an output exists (before any work), the tokenizer has no EOD,
-//   PREFIX.building
-// belongs to another command or is in use, an input cannot be read to its end, there is no
-// document, the disk refuses, or `stop` says so.
+// file. Throws Error where an output exists (before any work), the tokenizer has no EOD,
+// PREFIX.building belongs to another command or is in use, an input cannot be read to its end,
+// there is no document, the disk refuses, or `stop` says so.
 BuildSummary build_dataset(const Tokenizer& tokenizer, const BuildOptions& options);
 
 // Whether a document belongs to the validation split. Depends on its text alone, so that equal

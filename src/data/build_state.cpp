@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kFormat = 1;  // of what the directory holds
+constexpr int kFormat = 2;  // of what the directory holds, and of how files are read
 constexpr uint64_t kMaxFilesBytes = uint64_t{16} << 30;
 
 // Everything a build may leave, temporary files of AtomicFile aside.
@@ -193,7 +193,7 @@ BuildState StagingDirectory::resume(const Json& command, const std::vector<Input
     if (i >= files.size() || files[i].path != had[i].path)
       differs(
           fmt::format("it has read {}, which is not the input at this place now", had[i].name()));
-    if (files[i] != had[i])
+    if (!files[i].is_as(had[i]))
       differs(fmt::format("it has read {}, which has changed since", had[i].name()));
   }
   // Ahead files may have changed or be gone, but not come.
@@ -202,13 +202,13 @@ BuildState StagingDirectory::resume(const Json& command, const std::vector<Input
   for (size_t i = finished; i < files.size(); ++i, ++at) {
     while (at < had.size() && had[at].path != files[i].path) ++at;
     if (at == had.size()) differs(fmt::format("{} was no input of it", files[i].name()));
-    changed += had[at] != files[i];
+    changed += !had[at].is_as(files[i]);
   }
   const size_t gone = had.size() - files.size();
   if (changed + gone == 0) return state;
   if (files.size() == finished) {
     if (state.now.at.offset > 0) state.now = state.file_begin;
-  } else if (files[finished] != had[finished]) {
+  } else if (!files[finished].is_as(had[finished])) {
     state.now = state.file_begin;
   }
   note = fmt::format("of the input files ahead {} changed and {} are gone since", changed, gone);

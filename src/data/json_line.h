@@ -15,10 +15,11 @@ class JsonLine {
   ~JsonLine();
   JsonLine(JsonLine&&) noexcept;
 
-  // Puts the text into `text`, valid UTF-8. The line, which may hold any bytes but is reserved more
-  // room, is read whole: one that breaks off behind the text is broken too. Throws Error saying
-  // what is wrong with it (not JSON, no object, no string under the key, a key twice on the way).
-  // Memory: a few times the longest line.
+  // Puts the text into `text`, valid UTF-8. The line, which may hold any bytes, is read whole: one
+  // that breaks off behind the text is broken too. Numbers may be of any size, NaN, Infinity and
+  // -Infinity, as Python writes them; nobody reads them, and they may be lost from `line`. Throws
+  // Error saying what is wrong with it (not JSON, no object, no string under the key, a key twice
+  // on the way, a byte order mark). Memory: a few times the longest line.
   void text_of(std::string& line, std::string& text);
 
  private:

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <system_error>
 #include <utility>
 
@@ -17,11 +17,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void add_directory(const fs::path& directory, std::vector<fs::path>& files) {
+void add_directory(const fs::path& directory, std::vector<InputPath>& files) {
   try {
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory)) {
       std::error_code broken_link;
-      if (entry.is_regular_file(broken_link)) files.push_back(entry.path());
+      if (entry.is_regular_file(broken_link))
+        files.push_back({.path = entry.path(), .named = false});
     }
   } catch (const fs::filesystem_error& error) {
     fail("{}: cannot list: {}", error.path1().empty() ? directory.string() : error.path1().string(),
@@ -29,7 +30,7 @@ void add_directory(const fs::path& directory, std::vector<fs::path>& files) {
   }
 }
 
-void add_path(const fs::path& path, std::vector<fs::path>& files) {
+void add_path(const fs::path& path, std::vector<InputPath>& files) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   require(fs::exists(status), "{}: no such file or directory", path.string());
@@ -38,7 +39,7 @@ void add_path(const fs::path& path, std::vector<fs::path>& files) {
   } else {
     require(fs::is_regular_file(status), "{}: expected a file or a directory, found neither",
             path.string());
-    files.push_back(path);
+    files.push_back({.path = path, .named = true});
   }
 }
 
@@ -60,21 +61,30 @@ bool matches_any(const fs::path& path, const std::vector<std::string>& patterns)
   });
 }
 
-// Keeps the first name of every file.
-void drop_other_names(std::vector<fs::path>& files) {
-  std::set<std::pair<dev_t, ino_t>> seen;
-  std::erase_if(files, [&](const fs::path& path) {
+// Keeps the first name of every file; a file is named where any of its names was.
+void drop_other_names(std::vector<InputPath>& files) {
+  std::map<std::pair<dev_t, ino_t>, size_t> seen;  // by the place in `kept`
+  std::vector<InputPath> kept;
+  for (InputPath& file : files) {
     struct stat status {};
-    return ::stat(path.c_str(), &status) == 0 && !seen.emplace(status.st_dev, status.st_ino).second;
-  });
+    if (::stat(file.path.c_str(), &status) == 0) {
+      const auto [at, is_new] = seen.emplace(std::pair(status.st_dev, status.st_ino), kept.size());
+      if (!is_new) {
+        kept[at->second].named |= file.named;
+        continue;
+      }
+    }
+    kept.push_back(std::move(file));
+  }
+  files = std::move(kept);
 }
 
 }  // namespace
 
-std::vector<fs::path> list_inputs(const std::vector<std::string>& paths_or_globs,
-                                  const std::vector<std::string>& include,
-                                  const std::vector<std::string>& exclude) {
-  std::vector<fs::path> files;
+std::vector<InputPath> list_inputs(const std::vector<std::string>& paths_or_globs,
+                                   const std::vector<std::string>& include,
+                                   const std::vector<std::string>& exclude) {
+  std::vector<InputPath> files;
   for (const std::string& name : paths_or_globs) {
     std::error_code error;
     const bool is_glob = name.find_first_of("*?[") != std::string::npos && !fs::exists(name, error);
@@ -87,11 +97,13 @@ std::vector<fs::path> list_inputs(const std::vector<std::string>& paths_or_globs
     for (const std::string& path : paths) add_path(path, files);
   }
 
-  std::erase_if(files, [&](const fs::path& path) {
-    return (!include.empty() && !matches_any(path, include)) || matches_any(path, exclude);
+  std::erase_if(files, [&](const InputPath& file) {
+    return (!include.empty() && !matches_any(file.path, include)) ||
+           matches_any(file.path, exclude);
   });
-  std::sort(files.begin(), files.end(),
-            [](const fs::path& a, const fs::path& b) { return a.native() < b.native(); });
+  std::sort(files.begin(), files.end(), [](const InputPath& a, const InputPath& b) {
+    return a.path.native() < b.path.native();
+  });
   drop_other_names(files);
   require(!files.empty(), "{}: no input file{}", fmt::join(paths_or_globs, ", "),
           include.empty() && exclude.empty() ? "" : " that the include and exclude patterns leave");

@@ -7,6 +7,12 @@
 
 namespace midfill {
 
+struct InputPath {
+  std::filesystem::path path;
+  bool named = true;  // itself or by a glob; false: it was found below a directory
+  bool operator==(const InputPath&) const = default;
+};
+
 // Every file that `paths_or_globs` name, each once (also where it has several names through links),
 // sorted bytewise by path, so that the list does not depend on the order of directory entries.
 //   a file       itself; a symbolic link to a file counts as a file
@@ -17,8 +23,8 @@ namespace midfill {
 // whole path ("*/test/*"); `*` matches slashes too.
 // Throws Error where a named path does not exist, a glob matches nothing, a directory cannot be
 // read, or no file is left.
-std::vector<std::filesystem::path> list_inputs(const std::vector<std::string>& paths_or_globs,
-                                               const std::vector<std::string>& include = {},
-                                               const std::vector<std::string>& exclude = {});
+std::vector<InputPath> list_inputs(const std::vector<std::string>& paths_or_globs,
+                                   const std::vector<std::string>& include = {},
+                                   const std::vector<std::string>& exclude = {});
 
 }  // namespace midfill

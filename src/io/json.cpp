@@ -19,6 +19,38 @@ std::string without_tag(const std::string& message) {
   return end == std::string::npos ? message : message.substr(end + 2);
 }
 
+// Keeps nothing but the first error.
+class Judge final : public nlohmann::json_sax<Json> {
+ public:
+  std::string take() { return std::move(error_); }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(int64_t) override { return true; }
+  bool number_unsigned(uint64_t) override { return true; }
+  bool number_float(double, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(Json::binary_t&) override { return true; }
+  bool start_object(size_t) override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_object() override { return true; }
+  bool end_array() override { return true; }
+  bool key(std::string&) override { return true; }
+  bool parse_error(size_t at, const std::string&, const Json::exception& error) override {
+    if (dynamic_cast<const Json::out_of_range*>(&error)) return false;  // a number's size
+    // Behind "parse error at line 1, column 12: ".
+    const std::string message = without_tag(error.what());
+    const size_t place = message.find(": ");
+    error_ =
+        fmt::format("byte {}: {}", at,
+                    one_line(place == std::string::npos ? message : message.substr(place + 2)));
+    return false;
+  }
+
+ private:
+  std::string error_;
+};
+
 // Makes the value of what nlohmann's parser reads, and refuses what that parser lets pass.
 class Reader final : public nlohmann::json_sax<Json> {
  public:
@@ -98,6 +130,14 @@ bool is_too_small(double value, std::string_view text) {
   if (std::fpclassify(value) == FP_SUBNORMAL) return true;
   return value == 0 &&
          text.substr(0, text.find_first_of("eE")).find_first_of("123456789") != text.npos;
+}
+
+std::string json_error(std::string_view line) {
+  if (const size_t at = line.find('\0'); at != line.npos)
+    return fmt::format("byte {}: a NUL byte", at + 1);
+  Judge judge;
+  Json::sax_parse(line, &judge);
+  return judge.take();
 }
 
 Json parse_json(std::string_view text, std::string_view origin, int max_depth, TooSmall too_small) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 namespace midfill {
@@ -17,6 +18,10 @@ enum class TooSmall { error, zero };
 // `origin` names the text in errors: a path, or "--set optim.lr".
 Json parse_json(std::string_view text, std::string_view origin, int max_depth = 64,
                 TooSmall too_small = TooSmall::error);
+
+// What keeps a text of one line from being JSON, and where: "byte 12: syntax error ...". Empty
+// where it is JSON; duplicate keys, numbers of any size and depth are no matter here.
+std::string json_error(std::string_view line);
 
 // Whether a number that was read from `text` lost digits because it is too small: it is subnormal,
 // or 0 while the text says something else.

@@ -2,11 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <vector>
 
 namespace midfill {
 
@@ -25,6 +23,10 @@ class PieceCounts {
   // Adds the counts of another, made with the same options.
   void add(const PieceCounts& other);
 
+  // Where `text` may be cut at byte `at` or behind it, so that its parts have the counts of the
+  // whole; its end, where that is nowhere.
+  static size_t safe_cut(std::string_view text, size_t at);
+
   bool space_runs() const { return space_runs_; }
   const std::unordered_map<std::string, int64_t>& counts() const { return counts_; }
 
@@ -35,17 +37,5 @@ class PieceCounts {
   std::unordered_map<std::string, int64_t> counts_;
   std::string piece_, normal_form_;
 };
-
-// What went into the counts of files.
-struct CountedFiles {
-  int64_t files = 0, bytes = 0;
-  int64_t binary_files = 0;  // passed over: a NUL byte among the first 8,000
-};
-
-// Counts files in parallel. A `.jsonl` file holds {"text": ...} lines; any other is one text. The
-// counts do not depend on `threads` (0: as many as the process may use). Throws Error for a file
-// that cannot be read or a bad line of JSON.
-CountedFiles count_files(const std::vector<std::filesystem::path>& files, int threads,
-                         PieceCounts& counts);
 
 }  // namespace midfill

@@ -3,8 +3,10 @@
 MIDFILL_KILLS (default 15) bounds the kills of each of the three builds that are killed until they are done.
 """
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import random
 import signal
@@ -16,6 +18,7 @@ from pathlib import Path
 
 BINARY = os.environ["MIDFILL_BINARY"]
 KILLS = int(os.environ.get("MIDFILL_KILLS", "15"))
+BAD_LINES = 16 + 15 + 16 + 7 + 8  # of a, b, d, e, f
 NAMES = ("train.bin", "train.idx", "valid.bin", "valid.idx", "bad_lines.jsonl")
 
 
@@ -38,20 +41,23 @@ def words(rng, count):
 
 
 def make_inputs(directory):
-    """About 9 MB: plain, gzip and text files, with bad lines; a line of 2 MB."""
+    """About 11 MB: lines in every form, with bad ones and a line of 2 MB; text files."""
     rng = random.Random(1)
     inputs = Path(directory, "in")
     inputs.mkdir()
-    for name in ("a.jsonl", "b.jsonl.gz", "d.jsonl"):
+    forms = {"gz": lambda data: gzip.compress(data, 1), "xz": lambda data: lzma.compress(data, preset=0), "bz2": bz2.compress}
+    for name in ("a.jsonl", "b.json.gz", "d.jsonl", "e.xz", "f.NDJSON.bz2"):
         lines = []
         for number in range(800):
             lines.append(json.dumps({"text": words(rng, rng.randrange(1000))}, ensure_ascii=number % 2 == 0))
             if number % 50 == 0:
-                lines.append("bad")
+                lines.append("bad" if number or not name[0] in "be" else "")
         if name == "d.jsonl":
             lines[400] = json.dumps({"text": words(rng, 400_000)})
-        data = "\n".join(lines).encode()
-        (inputs / name).write_bytes(gzip.compress(data, 1) if name.endswith(".gz") else data)
+        if name[0] in "ef":
+            del lines[400:]
+        data = ("\ufeff" + "\n".join(lines)).encode()
+        (inputs / name).write_bytes(forms.get(name.rsplit(".")[-1], bytes)(data))
     for number in range(40):
         (inputs / f"c{number}.txt").write_text(words(rng, 2000))
     return inputs
@@ -129,7 +135,7 @@ def standard_input(tokenizer, inputs, directory):
     data = (inputs / "a.jsonl").read_bytes()
     whole = Path(directory, "file")
     assert run(command(tokenizer, [inputs / "a.jsonl"], whole)).returncode == 0
-    for name, form in (("plain", data), ("gzip", gzip.compress(data))):
+    for name, form in (("plain", data), ("gzip", gzip.compress(data)), ("xz", lzma.compress(data, preset=0)), ("bzip2", bz2.compress(data))):
         out = Path(directory, name)
         arguments = command(tokenizer, ["-"], out, "--save-every", "0")
         # Ended while it waits for more: nothing is left, as nothing can be gone on with.
@@ -171,7 +177,7 @@ with tempfile.TemporaryDirectory() as directory:
     done = run(command(tokenizer, [inputs], whole, "--save-every", "0"))
     seconds = time.monotonic() - start
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("midfill: skipped: ") == 10 and "48 bad lines" in done.stdout, (done.stderr, done.stdout)
+    assert done.stderr.count("midfill: skipped: ") == 10 and f"{BAD_LINES} bad lines" in done.stdout, (done.stderr, done.stdout)
     expected = outputs(whole)
     assert set(expected) == set(NAMES)
     for share in (0.2, 0.5, 0.9):

@@ -164,7 +164,7 @@ TEST_F(Build, RefusesToOverwrite) {
 TEST_F(Build, StrictlyTheFirstBadLineIsAnError) {
   const std::string good = json_lines(random_texts(4, 50, 100));
   BuildOptions how = options();
-  how.strict = true;
+  how.reports.strict = true;
   for (const int threads : {1, 3}) {
     how.threads = threads;
     write_text(in_ / "a.jsonl", good + "{\"text\":\"\\ud800\"}\n{\n" + good);
@@ -182,13 +182,13 @@ TEST_F(Build, BadLinesAreCountedAndListed) {
   Texts said;
   BuildOptions how = options();
   how.documents.max_bytes = 1999;
-  how.on_bad = [&](const std::string& message) { said.push_back(message); };
+  how.reports.on_bad = [&](const std::string& message) { said.push_back(message); };
   const auto summary = build(how);
   ASSERT_EQ(said.size(), 4u);
   EXPECT_SAYS(said[0], "a.jsonl: line 1: not valid JSON");
   EXPECT_SAYS(said[1], "a.jsonl: line 5: ");
   EXPECT_SAYS(said[2], ".jsonl: line 2: no key \"text\"");
-  EXPECT_SAYS(said[3], "d.txt: 2000 bytes in one document");
+  EXPECT_SAYS(said[3], "d.txt: more than 1999 bytes in one document");
   EXPECT_EQ(summary.read.bad_lines, 4);
   EXPECT_EQ(summary.read.empty, 1);
   EXPECT_EQ(summary.read.binary_files, 1);
@@ -206,6 +206,25 @@ TEST_F(Build, BadLinesAreCountedAndListed) {
   for (const char* name : {"d_train.bin", "d_train.idx", "d_valid.bin", "d_valid.idx"})
     std::filesystem::remove(out_ / name);
   EXPECT_SAYS(error_of([&] { build(how); }), "d_bad_lines.jsonl: already exists");
+}
+
+TEST_F(Build, ANamedBinaryFileIsNamed) {
+  write_text(in_ / "a.jsonl", json_lines({"a"}));
+  write_text(in_ / "b.parquet", std::string("PAR1\x15\0", 6));
+  Texts said;
+  BuildOptions how = options();  // by a glob
+  how.reports.on_note = [&](const std::string& text) { said.push_back(text); };
+  EXPECT_EQ(build(how).read.binary_files, 1);
+  EXPECT_EQ(said, Texts{"passed over: " + (in_ / "b.parquet").string() +
+                        ": a Parquet file; write its rows as lines of JSON"});
+  how = options("strict");
+  how.reports.strict = true;
+  EXPECT_SAYS(error_of([&] { build(how); }), "b.parquet: a Parquet file");
+  // Below a directory it is only counted.
+  said.clear();
+  how.inputs = {in_.path().string()};
+  EXPECT_EQ(build(how).read.binary_files, 1);
+  EXPECT_EQ(said, Texts{});
 }
 
 TEST_F(Build, AFloodOfBadLinesIsListedInPart) {
@@ -246,7 +265,7 @@ class Resume : public Build {
     return error_of([&] { build(how); });
   }
   BuildOptions with_notes(BuildOptions how) {
-    how.on_note = [this](const std::string& text) { notes_ += text + "\n"; };
+    how.reports.on_note = [this](const std::string& text) { notes_ += text + "\n"; };
     return how;
   }
   std::string reference() {
@@ -364,9 +383,9 @@ TEST_F(Resume, StrictStopsAndTheRestGoesOnWithout) {
     for (size_t at; (at = text.find("\nbad\n")) != std::string::npos;) text.erase(at, 4);
     write_text(in_ / name, text);
   }
-  how.strict = true;
+  how.reports.strict = true;
   EXPECT_SAYS(error_of([&] { build(how); }), "b.jsonl: line ");
-  how.strict = false;
+  how.reports.strict = false;
   EXPECT_TRUE(build(how).resumed);
   EXPECT_TRUE(resumed("d") == reference());
 }

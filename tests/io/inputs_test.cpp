@@ -32,14 +32,27 @@ class ListInputs : public ::testing::Test {
     std::vector<std::string> inputs;
     for (const std::string& name : names) inputs.push_back((dir_ / name).string());
     std::vector<std::string> found;
-    for (const auto& path : list_inputs(inputs, include, exclude))
+    named_.clear();
+    for (const auto& [path, named] : list_inputs(inputs, include, exclude)) {
       found.push_back(path.lexically_relative(dir_.path()).string());
+      if (named) named_.push_back(found.back());
+    }
     return found;
   }
 
   using Names = std::vector<std::string>;
+  Names named_;  // by the last list()
   const test::TemporaryDirectory dir_;
 };
+
+TEST_F(ListInputs, TellsNamedFilesFromFound) {
+  list({"sub"});
+  EXPECT_EQ(named_, Names{});
+  list({"sub", "*.txt", "sub/a.c"});
+  EXPECT_EQ(named_, (Names{"b.txt", "sub/a.c"}));
+  list({"", "c.py"});  // another name of a.py
+  EXPECT_EQ(named_, Names{"a.py"});
+}
 
 TEST_F(ListInputs, WalksDirectoriesInByteOrder) {
   // The pipe, the linked directory and the second name of a.py are not there.

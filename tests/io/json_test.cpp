@@ -68,5 +68,15 @@ TEST(Json, MessagesAreOneLineWhateverTheFileHolds) {
   EXPECT_LT(error_of("[\"" + std::string(100000, 'x')).size(), 400u);
 }
 
+TEST(Json, SaysWhatALineLacks) {
+  for (const char* line : {"{}", "[1, 1e999, {\"a\": 1, \"a\": 2}]", " \"a\" "})
+    EXPECT_EQ(json_error(line), "") << line;
+  EXPECT_EQ(json_error("{\"a\":1,}").find("byte 8: syntax error while parsing object key"), 0u)
+      << json_error("{\"a\":1,}");
+  EXPECT_EQ(json_error(std::string("[1,\0]", 5)), "byte 4: a NUL byte");
+  EXPECT_EQ(json_error("[\"\\ud800\"]").find("byte 9: "), 0u);
+  EXPECT_LT(json_error("[\"" + std::string(100000, 'x')).size(), 400u);
+}
+
 }  // namespace
 }  // namespace midfill

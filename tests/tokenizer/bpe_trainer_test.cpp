@@ -145,65 +145,29 @@ TEST(PieceCounts, LeavesOutWhatTheEncoderTakesOut) {
   EXPECT_EQ(counts_of(std::string(1024, 'a')).counts().size(), 1u);
 }
 
-class CountFiles : public ::testing::Test {
- protected:
-  std::filesystem::path file(const std::string& name, const std::string& text) {
-    test::write_text(dir_ / name, text);
-    return dir_ / name;
-  }
-  const test::TemporaryDirectory dir_;
-};
-
-TEST_F(CountFiles, DoesNotDependOnThreads) {
-  // Larger than a range, with lines that end in every way.
+TEST(PieceCounts, MayBeCutAnywhereSafe) {
   std::string text;
-  for (uint64_t i = 0; text.size() < (9u << 20); ++i)
+  for (uint64_t i = 0; i < 400; ++i)
     text.append("line ")
         .append(std::to_string(i))
         .append(i % 3   ? ";\n"
                 : i % 2 ? " \n\n"
                         : "\u00E9\n   e\u0301");
-  PieceCounts whole(true);
-  whole.add(text);
-  const auto path = file("big.txt", text);
-  const auto small = file("small.txt", "one two");
-  whole.add("one two");
-  for (const int threads : {1, 3}) {
-    PieceCounts counts(true);
-    const CountedFiles counted = count_files({path, small}, threads, counts);
-    EXPECT_EQ(counted.files, 2);
-    EXPECT_EQ(counted.bytes, static_cast<int64_t>(text.size()) + 7);
-    EXPECT_TRUE(counts.counts() == whole.counts()) << threads;
+  const PieceCounts whole = counts_of(text);
+  for (const size_t step : {1, 7, 100, 3000}) {
+    PieceCounts parts(true);
+    size_t begin = 0;
+    for (size_t at = step; begin < text.size(); at += step) {
+      const size_t end = PieceCounts::safe_cut(text, at);
+      if (end <= begin) continue;
+      parts.add(text.substr(begin, end - begin));
+      begin = end;
+    }
+    EXPECT_TRUE(parts.counts() == whole.counts()) << step;
   }
-}
-
-TEST_F(CountFiles, ReadsJsonLinesAndPassesOverBinaries) {
-  PieceCounts counts(true);
-  const CountedFiles counted = count_files(
-      {file("a.jsonl", "{\"text\": \"one\\nt\\u0065n\", \"x\": 1}\n\n{\"text\": \"two\"}"),
-       file("b.o", std::string("\x7F"
-                               "ELF\0",
-                               5)),
-       file("c.txt", ""), file("d.txt", "one")},
-      2, counts);
-  EXPECT_EQ(counted.binary_files, 1);
-  using Counts = std::unordered_map<std::string, int64_t>;
-  EXPECT_EQ(counts.counts(), (Counts{{"one", 2}, {"\n", 1}, {"ten", 1}, {"two", 1}}));
-}
-
-TEST_F(CountFiles, NamesTheLineThatIsWrong) {
-  PieceCounts counts(true);
-  const auto error = [&](const std::string& text) {
-    const auto path = file("bad.jsonl", text);
-    return error_of([&] { count_files({path}, 2, counts); });
-  };
-  const std::string good = "{\"text\": \"a\"}\n";
-  EXPECT_THAT(error(good + good + "{\"text\": 1}\n"), HasSubstr("bad.jsonl: line 3: expected"));
-  EXPECT_THAT(error(good + "{\"txt\": \"a\"}"), HasSubstr("line 2: expected"));
-  EXPECT_THAT(error("[1]\n"), HasSubstr("line 1: expected"));
-  EXPECT_THAT(error("{\"text\": \"a\n"), HasSubstr("line 1: not valid JSON"));
-  EXPECT_THAT(error("{\"text\": \"\\uD800\"}"), HasSubstr("line 1: not valid JSON"));
-  EXPECT_THAT(error_of([&] { count_files({dir_ / "gone"}, 1, counts); }), HasSubstr("gone"));
+  EXPECT_EQ(PieceCounts::safe_cut("abc", 1), 3u);
+  EXPECT_EQ(PieceCounts::safe_cut("abc", 0), 0u);
+  EXPECT_EQ(PieceCounts::safe_cut("a \nb\nc", 1), 4u);
 }
 
 }  // namespace

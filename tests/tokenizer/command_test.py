@@ -1,6 +1,9 @@
 """The `midfill tokenizer` commands as a user meets them: output, exit status, one line for an error, nothing left behind."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import subprocess
 import tempfile
@@ -55,6 +58,29 @@ def main():
         bad("too little", "train", "--input", path("corpus"), "--vocab-size", "9999", "--out", path("x.json"))
         bad("t.json is no directory", *train, "--out", path("t.json/x.json"))
         assert sorted(os.listdir(folder)) == ["corpus", "one.json", "py.json", "t.json"]
+
+        # The same documents in any form, with lines that are bad, give the same file as `data build` reads them.
+        os.mkdir(path("forms"))
+        lines = b"".join(json.dumps({"body": {"text": f"def word_{j % 40}(x):\n    return x + {j}\n" * 9}}).encode() + b"\n"
+                         for j in range(300)) + b"bad\n"
+        forms = {"d.jsonl": lines, "d.json.gz": gzip.compress(lines), "d.xz": lzma.compress(lines), "d.NDJSON.bz2": bz2.compress(lines)}
+        learn = ("--vocab-size", "320", "--text-key", "body.text")
+        made = set()
+        for name, form in forms.items():
+            with open(path(f"forms/{name}"), "wb") as file:
+                file.write(form)
+            done = run("train", "--input", path(f"forms/{name}"), *learn, "--out", path("form.json"), "--force")
+            assert done.returncode == 0 and f"skipped: {path('forms')}/{name}: line 301: ".encode() in done.stderr, done.stderr
+            assert b"counted 300 documents of 1 files" in done.stderr and b"1 bad lines" in done.stderr, done.stderr
+            with open(path("form.json"), "rb") as file:
+                made.add(file.read())
+            done = run("train", "--input", "-", *learn, "--out", path("form.json"), "--force", stdin=form)
+            assert done.returncode == 0 and b"skipped: standard input: line 301: " in done.stderr, done.stderr
+            with open(path("form.json"), "rb") as file:
+                made.add(file.read())
+        assert len(made) == 1
+        bad("line 301: not valid JSON", "train", "--input", path("forms/d.xz"), *learn, "--out", path("x.json"), "--strict")
+        bad("too little", "train", "--input", "-", *learn, "--out", path("x.json"), stdin=b"")
 
         # Ids and back, both forms.
         use = ("--tokenizer", path("t.json"))
