@@ -143,4 +143,5 @@ def main():
     print(f"{arguments.out}: {documents} documents, {written} bytes of text")
 
 
-main()
+if __name__ == "__main__":
+    main()

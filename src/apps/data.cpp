@@ -9,6 +9,7 @@
 #include "src/apps/apps.h"
 #include "src/apps/input_reports.h"
 #include "src/apps/progress_line.h"
+#include "src/apps/tokenizer_argument.h"
 #include "src/apps/until_stopped.h"
 #include "src/apps/validators.h"
 #include "src/data/build.h"
@@ -21,7 +22,8 @@ namespace midfill {
 namespace {
 
 struct BuildArguments {
-  std::string tokenizer, out;
+  TokenizerArgument tokenizer;
+  std::string out;
   std::vector<std::string> inputs, include, exclude;
   std::string text_key = "text";
   double valid_fraction = 0.01;
@@ -77,7 +79,7 @@ void print_table(const BuildSummary& summary, const BuildArguments& arguments) {
 
 int build(const BuildArguments& arguments) {
   const StopSignal signal("ending");
-  const Tokenizer tokenizer = Tokenizer::load(arguments.tokenizer);
+  const Tokenizer tokenizer = arguments.tokenizer.load();
   BuildOptions options{.inputs = arguments.inputs,
                        .include = arguments.include,
                        .exclude = arguments.exclude,
@@ -124,7 +126,7 @@ int build(const BuildArguments& arguments) {
 void add_build(CLI::App& data, Run& run) {
   auto arguments = std::make_shared<BuildArguments>();
   CLI::App* app = data.add_subcommand("build", "Tokenise documents into a dataset for training");
-  app->add_option("--tokenizer", arguments->tokenizer, "tokenizer.json to encode with")->required();
+  add_tokenizer_argument(*app, arguments->tokenizer, "tokenizer.json to encode with")->required();
   app->add_option("--input", arguments->inputs, kInputHelp)->required();
   app->add_option("--out", arguments->out,
                   "PREFIX: writes PREFIX_train.bin and .idx, and PREFIX_valid.bin and .idx")
@@ -153,7 +155,7 @@ void add_build(CLI::App& data, Run& run) {
                 "that was named itself or by a glob");
   app->add_flag("--json", arguments->json, "print the summary as JSON");
   app->footer(
-      "Every document ends with <|endoftext|>. The result does not depend on the number of "
+      "Every document ends with the token --eod. The result does not depend on the number of "
       "threads. A build that was killed or interrupted goes on from PREFIX.building when the same "
       "command is run again, and ends with the same bytes.\n\nExample:\n  midfill data build "
       "--tokenizer tokenizer.json --input src/ 'pile/*.jsonl.zst' --exclude '*/test/*' --out "

@@ -9,6 +9,7 @@
 
 #include "src/apps/apps.h"
 #include "src/apps/progress_line.h"
+#include "src/apps/tokenizer_argument.h"
 #include "src/data/check.h"
 #include "src/io/json.h"
 #include "src/io/units.h"
@@ -19,7 +20,7 @@ namespace {
 
 struct CheckArguments {
   std::vector<std::string> prefixes;
-  std::string tokenizer;
+  TokenizerArgument tokenizer;
   bool json = false;
 };
 
@@ -66,7 +67,7 @@ void print_table(const std::vector<DatasetReport>& reports) {
 
 int check(const CheckArguments& arguments) {
   std::optional<Tokenizer> tokenizer;
-  if (!arguments.tokenizer.empty()) tokenizer = Tokenizer::load(arguments.tokenizer);
+  if (!arguments.tokenizer.path.empty()) tokenizer = arguments.tokenizer.load();
   std::vector<DatasetReport> reports;
   {
     ProgressLine line;
@@ -94,9 +95,9 @@ void add_data_check(CLI::App& data, Run& run) {
   command->add_option("prefixes", arguments->prefixes, "PREFIX of PREFIX.bin and PREFIX.idx")
       ->required()
       ->type_name("PREFIX");
-  command->add_option("--tokenizer", arguments->tokenizer,
-                      "tokenizer.json they were made with: also checks that ids are in its "
-                      "vocabulary and that each document has one <|endoftext|>, at its end");
+  add_tokenizer_argument(*command, arguments->tokenizer,
+                         "tokenizer.json they were made with: also checks that ids are in its "
+                         "vocabulary and that each document has one token --eod, at its end");
   command->add_flag("--json", arguments->json, "print the report as JSON");
   command->footer(
       "Reads every byte and repairs nothing. Exit status 1 where something is wrong.\n\n"

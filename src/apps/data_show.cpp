@@ -87,7 +87,7 @@ NamedStream open_stream(const ShowArguments& arguments, const Config& config,
 int show(const ShowArguments& arguments) {
   const auto [begin, end] = range_of(arguments.samples);
   const Config config = load_config(arguments.config, arguments.overrides);
-  const Tokenizer tokenizer = Tokenizer::load(config.data.tokenizer);
+  const Tokenizer tokenizer = Tokenizer::load(config.data.tokenizer, config.data.eod);
   const auto [stream, sources] = open_stream(arguments, config, tokenizer);
   require(end <= stream->size(), "--samples {}: stream {} has {} samples", arguments.samples,
           arguments.stream, stream->size());

@@ -25,12 +25,11 @@ int generate(const GenerateArguments& arguments) {
       arguments.has_prompt ? arguments.prompt : read_file(arguments.prompt_file);
 
   LoadedModel model(arguments);
-  const TokenId eod = model.tokenizer().sentinels().eod;
   std::vector<TokenId> prompt =
       model.tokenizer().encode(text, {.match_special = arguments.special});
   if (prompt.empty()) {
-    require(eod >= 0, "generate: the prompt is empty, and the tokenizer has no <|endoftext|>");
-    prompt = {eod};  // a document begins after the end of another
+    // A document begins after the end of another.
+    prompt = {model.tokenizer().required_eod()};
   }
   const int64_t dropped = static_cast<int64_t>(prompt.size()) - model.generator().max_prompt();
   if (dropped > 0) {

@@ -4,27 +4,46 @@
 #include <memory>
 
 #include "src/apps/apps.h"
+#include "src/apps/tokenizer_argument.h"
 #include "src/checkpoint/atomic_directory.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/checkpoint/hugging_face.h"
 #include "src/checkpoint/run_directory.h"
 #include "src/io/new_folders.h"
+#include "src/io/one_line.h"
 
 namespace midfill {
 
 namespace {
 
 struct ImportArguments {
-  std::string from, out, tokenizer, config;
+  std::string from, out, tokenizer, eod, config;
   std::vector<std::string> set;
   bool add_sentinels = false;
 };
 
-// The run's configuration: all but the model from --config (or the defaults) and --set.
-Config config_of(const ImportArguments& arguments, const ModelConfig& model) {
+Tokenizer tokenizer_of(const ImportArguments& arguments) {
+  const std::filesystem::path from = arguments.from;
+  if (arguments.tokenizer.empty() && arguments.eod.empty()) return load_hf_tokenizer(from);
+  return Tokenizer::load(arguments.tokenizer.empty() ? from / "tokenizer.json"
+                                                     : std::filesystem::path(arguments.tokenizer),
+                         arguments.eod.empty() ? kEndOfText : std::string_view(arguments.eod));
+}
+
+// The run's configuration: all but model and EOD from --config (or the defaults) and --set.
+Config config_of(const ImportArguments& arguments, const ModelConfig& model,
+                 const Tokenizer& tokenizer) {
   Config config = arguments.config.empty() ? parse_config("{}", "defaults", arguments.set)
                                            : load_config(arguments.config, arguments.set);
   config.model = model;
+  const TokenId eod = tokenizer.sentinels().eod;
+  if (eod >= 0) {
+    const std::string named = std::string(tokenizer.bytes_of(eod));
+    require(config.data.eod == kEndOfText || config.data.eod == named,
+            "data.eod is {}, and the tokenizer's documents end with {}; name it with --eod",
+            in_quotes(config.data.eod), in_quotes(named));
+    config.data.eod = named;
+  }
   if (arguments.config.empty() && config.train.batch_tokens % model.n_ctx != 0) {
     config.train.batch_tokens =
         std::max<int64_t>(1, config.train.batch_tokens / model.n_ctx) * model.n_ctx;
@@ -57,11 +76,10 @@ int import_model(const ImportArguments& arguments) {
   require(is_hf_directory(from),
           "{}: no Hugging Face directory (config.json and model.safetensors)", arguments.from);
   ModelConfig shape = read_hf_config(from);
-  const Tokenizer tokenizer =
-      Tokenizer::load(arguments.tokenizer.empty() ? from / "tokenizer.json"
-                                                  : std::filesystem::path(arguments.tokenizer));
+  const Tokenizer tokenizer = tokenizer_of(arguments);
+  say_notes(tokenizer);
   shape.vocab_size = vocabulary(arguments, shape.vocab_size, tokenizer);
-  const Config config = config_of(arguments, shape);
+  const Config config = config_of(arguments, shape, tokenizer);
 
   const NewFolders folders(arguments.out);
   AtomicDirectory run(arguments.out);
@@ -89,6 +107,9 @@ void add_import(CLI::App& app, Run& run) {
       ->required();
   command->add_option("--tokenizer", arguments->tokenizer,
                       "tokenizer.json to use instead of the directory's");
+  command->add_option("--eod", arguments->eod,
+                      "The tokenizer's token that ends documents; default: <|endoftext|>, or where "
+                      "it is missing eos_token of the directory's tokenizer_config.json");
   command->add_flag("--add-sentinels", arguments->add_sentinels,
                     "Add vocabulary rows for FIM sentinels that the model has no rows for. Without "
                     "it the imported model is exactly the original");

@@ -27,9 +27,8 @@ inline InputReports shown_reports(bool strict, const std::function<void(const st
 constexpr const char* kInputHelp =
     "files, directories (read recursively) or globs, compressed or not (gzip, zstd, xz, bzip2): "
     ".jsonl, .ndjson and the like hold a document a line, and so does a .json file whose first "
-    "line "
-    "is an object with the text key; any other file is one document; binary files are passed over; "
-    "- alone: lines on standard input";
+    "line is an object with the text key; any other file is one document; binary files are passed "
+    "over; - alone: lines on standard input";
 constexpr const char* kTextKeyHelp =
     "key of the text in JSON lines; a.b: key b of the object under key a, where no key is named "
     "a.b";

@@ -107,6 +107,7 @@ int score(const ScoreArguments& arguments) {
   std::vector<Line> lines;
   std::string text;
   for (int64_t number = 1; std::getline(std::cin, text); ++number) {
+    if (number == 1) text = std::string(without_byte_order_mark(text));
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     lines.push_back(parse_line(text, number, source.model));
     if (lines.size() < kLinesAtOnce) continue;

@@ -12,6 +12,7 @@
 #include "src/apps/apps.h"
 #include "src/apps/input_reports.h"
 #include "src/apps/standard_streams.h"
+#include "src/apps/tokenizer_argument.h"
 #include "src/apps/validators.h"
 #include "src/data/count_pieces.h"
 #include "src/io/file.h"
@@ -75,6 +76,7 @@ template <typename Convert>
 void each_json_line(Convert&& convert) {
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+    if (number == 1) line = std::string(without_byte_order_mark(line));
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = fmt::format("standard input: line {}", number);
     const Json object = parse_json(line, where);
@@ -86,12 +88,12 @@ void each_json_line(Convert&& convert) {
 }
 
 struct CodeOptions {
-  std::string tokenizer;
+  TokenizerArgument tokenizer;
   bool jsonl = false, no_special = false;
 };
 
 int encode(const CodeOptions& options) {
-  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  const Tokenizer tokenizer = options.tokenizer.load();
   const EncodeOptions how{.match_special = !options.no_special};
   if (options.jsonl) {
     each_json_line([&](const Json& object, const std::string& where) {
@@ -109,7 +111,7 @@ int encode(const CodeOptions& options) {
 }
 
 int decode(const CodeOptions& options) {
-  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  const Tokenizer tokenizer = options.tokenizer.load();
   if (options.jsonl) {
     each_json_line([&](const Json& object, const std::string& where) {
       const auto ids = object.find("ids");
@@ -136,8 +138,8 @@ int decode(const CodeOptions& options) {
   return 0;
 }
 
-void add_tokenizer_option(CLI::App& command, std::string& path) {
-  command.add_option("--tokenizer", path, "a tokenizer.json")->required()->type_name("FILE");
+void add_tokenizer_option(CLI::App& command, TokenizerArgument& argument) {
+  add_tokenizer_argument(command, argument, "a tokenizer.json")->required();
 }
 
 }  // namespace
@@ -204,7 +206,7 @@ void add_tokenizer(CLI::App& app, Run& run) {
   info.footer("Example:\n  midfill tokenizer info --tokenizer tokenizer.json");
   info.callback([&run, i] {
     run = [i] {
-      std::cout << Tokenizer::load(i->tokenizer).summary() << "\n";
+      std::cout << i->tokenizer.load().summary() << "\n";
       return 0;
     };
   });

@@ -183,7 +183,7 @@ std::vector<LoaderCase> loader_cases(const FimConfig& fim, const std::vector<std
 
 Json run_loader_bench(const LoaderBench& options) {
   const std::vector<LoaderCase> cases = loader_cases(options.config.fim, options.cases);
-  const Tokenizer tokenizer = Tokenizer::load(options.config.data.tokenizer);
+  const Tokenizer tokenizer = Tokenizer::load(options.config.data.tokenizer, options.config.data.eod);
   const std::vector<int> counts = thread_counts(thread_count(options.threads));
   const int64_t n_ctx = options.config.model.n_ctx;
   const int64_t batch_samples = options.config.train.batch_tokens / n_ctx;

@@ -2,9 +2,8 @@
 //
 //   "GGUF"  version u32  number of tensors u64  number of keys u64
 //   for each key     name, type u32, value
-//   for each tensor  name, number of dimensions u32, dimensions u64 (the innermost first), type
-//   u32,
-//                    where it begins in the data u64
+//   for each tensor  name, number of dimensions u32, dimensions u64 (the innermost first),
+//                    type u32, where it begins in the data u64
 //   zeros up to a multiple of 32 bytes, then the data, each tensor at a multiple of 32
 //
 // A string is its length u64 and its bytes; all numbers are little-endian. Source:

@@ -42,6 +42,12 @@ const std::vector<Pipeline>& pipelines() {
   return known;
 }
 
+// And each gap, of which the pattern leaves none where they are to be removed.
+bool makes_each_match_a_piece(const Json& split) {
+  return split["behavior"] == "Isolated" ||
+         (split["behavior"] == "Removed" && split["invert"] == true);
+}
+
 // The steps of a pre-tokenizer that parse_tokenizer_file has accepted; what no pipeline above has
 // is shown as it stands.
 void add_steps(const Json& node, std::vector<std::string>& steps) {
@@ -52,7 +58,8 @@ void add_steps(const Json& node, std::vector<std::string>& steps) {
     steps.emplace_back(node.value("use_regex", true) ? kGpt2 : kBytes);
   } else if (type == "Digits" && node["individual_digits"] == true) {
     steps.emplace_back(kDigits);
-  } else if (type == "Split" && node["pattern"].contains("Regex")) {
+  } else if (type == "Split" && node["pattern"].contains("Regex") &&
+             makes_each_match_a_piece(node)) {
     steps.push_back(node["pattern"]["Regex"]);
   } else {
     steps.push_back(node.dump());
@@ -127,8 +134,7 @@ std::string unused_name(size_t row, const std::unordered_set<std::string_view>& 
 GgufVocabulary gguf_vocabulary(const Tokenizer& tokenizer, int rows, std::string_view origin) {
   const std::string text = tokenizer.to_json();
   const TokenizerFile file = parse_tokenizer_file(text, origin);
-  require(tokenizer.sentinels().eod >= 0,
-          "{}: no <|endoftext|>; llama.cpp would take another token for the end of a text", origin);
+  tokenizer.required_eod();  // without it llama.cpp would take another token for the end of a text
   require(tokenizer.vocab_size() <= rows, "{}: {} ids, expected at most {}, the model's rows",
           origin, tokenizer.vocab_size(), rows);
   check_matching(file.added, tokenizer, origin);
@@ -148,7 +154,10 @@ GgufVocabulary gguf_vocabulary(const Tokenizer& tokenizer, int rows, std::string
   for (int id = 0; id < rows; ++id) {
     const auto i = static_cast<size_t>(id);
     if (tokenizer.is_special(id)) vocabulary.types[i] = kControl;
-    if (id >= tokenizer.vocab_size()) vocabulary.tokens[i] = unused_name(i, taken);
+    if (vocabulary.tokens[i].empty()) {
+      vocabulary.tokens[i] = unused_name(i, taken);
+      vocabulary.types[i] = kUnused;
+    }
     if (vocabulary.types[i] == kUnused ||
         (tokenizer.is_special(id) && id != tokenizer.sentinels().eod))
       vocabulary.never_sampled.push_back(id);
@@ -156,9 +165,10 @@ GgufVocabulary gguf_vocabulary(const Tokenizer& tokenizer, int rows, std::string
   for (const Merge& merge : file.merges)
     vocabulary.merges.push_back(file.vocabulary[static_cast<size_t>(merge.left)] + " " +
                                 file.vocabulary[static_cast<size_t>(merge.right)]);
-  if (file.nfc)
-    vocabulary.lost.emplace_back(
-        "llama.cpp does not normalise: a text that is not in NFC gets other ids than here");
+  if (file.normal_form != unicode::Form::none)
+    vocabulary.lost.push_back(fmt::format(
+        "llama.cpp does not normalise: a text that is not in {} gets other ids than here",
+        file.normal_form == unicode::Form::nfc ? "NFC" : "NFKC"));
   return vocabulary;
 }
 

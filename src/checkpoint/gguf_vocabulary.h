@@ -22,8 +22,8 @@ struct GgufVocabulary {
 
 // `rows`: of the embedding, at least as many as the tokenizer has ids; the others get tokens that
 // no text has. Throws Error (origin) where llama.cpp would give other ids to a text in NFC: a
-// pre-tokenizer that it has no name for, added tokens that it matches in another way, no
-// <|endoftext|>.
+// pre-tokenizer that it has no name for, added tokens that it matches in another way, no token that
+// ends documents.
 GgufVocabulary gguf_vocabulary(const Tokenizer& tokenizer, int rows, std::string_view origin);
 
 }  // namespace midfill

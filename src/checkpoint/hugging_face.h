@@ -13,6 +13,10 @@ namespace midfill {
 // Whether config.json stands beside weights of a Hugging Face model.
 bool is_hf_directory(const std::filesystem::path& directory);
 
+// tokenizer.json. Where it lacks <|endoftext|>, the `eos_token` of tokenizer_config.json ends
+// documents.
+Tokenizer load_hf_tokenizer(const std::filesystem::path& directory);
+
 // Reads config.json. vocab_size is the number of rows of the embedding, whatever the tokenizer
 // holds: each row takes part in the softmax, as in transformers. Refuses what the model cannot do
 // (another architecture, attention without biases, scaled rotary positions, other activations) with

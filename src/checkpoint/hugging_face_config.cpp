@@ -1,4 +1,5 @@
-// config.json of a Hugging Face directory -> ModelConfig.
+// config.json of a Hugging Face directory -> ModelConfig; which token of its tokenizer ends
+// documents.
 #include <algorithm>
 #include <array>
 #include <string>
@@ -101,6 +102,19 @@ bool is_hf_directory(const fs::path& directory) {
   return fs::exists(directory / "config.json", ignored) &&
          std::ranges::any_of(
              kWeightFiles, [&](const char* name) { return fs::exists(directory / name, ignored); });
+}
+
+Tokenizer load_hf_tokenizer(const fs::path& directory) {
+  Tokenizer tokenizer = Tokenizer::load(directory / "tokenizer.json");
+  const fs::path path = directory / "tokenizer_config.json";
+  std::error_code ignored;
+  if (tokenizer.sentinels().eod >= 0 || !fs::exists(path, ignored)) return tokenizer;
+  const Json json = parse_json(read_file(path, kMaxConfigBytes), path.string());
+  require(json.is_object(), "{}: expected an object", path.string());
+  Json eos = json.value("eos_token", Json());
+  if (eos.is_object()) eos = eos.value("content", Json());  // an added token with its rules
+  if (!eos.is_string()) return tokenizer;
+  return Tokenizer::load(directory / "tokenizer.json", eos.get<std::string>());
 }
 
 ModelConfig read_hf_config(const fs::path& directory) {

@@ -24,10 +24,11 @@ WeightsSource open_run(const fs::path& directory) {
                        .checkpoint = {},
                        .passed_over = {},
                        .model = config.model,
-                       .dtype = config.train.dtype};
+                       .dtype = config.train.dtype,
+                       .eod = config.data.eod};
   take_newest(source);
   if (source.model.vocab_size == 0)
-    source.model.vocab_size = Tokenizer::load(source.tokenizer_path()).vocab_size();
+    source.model.vocab_size = Tokenizer::load(source.tokenizer_path(), source.eod).vocab_size();
   return source;
 }
 
@@ -42,7 +43,8 @@ WeightsSource WeightsSource::open(const fs::path& directory) {
             .checkpoint = {},
             .passed_over = {},
             .model = read_hf_config(directory),
-            .dtype = DType::f32};
+            .dtype = DType::f32,
+            .eod = {}};
   require(is_run(directory),
           "{}: neither a run (config.json, step_*/) nor a Hugging Face directory (config.json, "
           "model.safetensors)",
@@ -71,7 +73,9 @@ fs::path WeightsSource::tokenizer_path() const {
 
 ModelSource ModelSource::open(const fs::path& directory) {
   WeightsSource weights = WeightsSource::open(directory);
-  Tokenizer tokenizer = Tokenizer::load(weights.tokenizer_path());
+  Tokenizer tokenizer = weights.kind == Kind::hugging_face
+                            ? load_hf_tokenizer(directory)
+                            : Tokenizer::load(weights.tokenizer_path(), weights.eod);
   return {std::move(weights), std::move(tokenizer)};
 }
 

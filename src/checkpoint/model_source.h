@@ -20,6 +20,7 @@ struct WeightsSource {
   std::vector<std::string> passed_over;  // run: newer checkpoints that do not, with the reasons
   ModelConfig model;
   DType dtype = DType::f32;  // run: train.dtype
+  std::string eod;           // run: data.eod
 
   // Throws Error where the directory is neither, or a run without a checkpoint.
   static WeightsSource open(const std::filesystem::path& directory);

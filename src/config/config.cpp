@@ -210,8 +210,13 @@ std::string config_reference() {
           "\n### {}\n\n| key | default | value | meaning | resume |\n|---|---|---|---|---|\n",
           section.empty() ? "Top level" : fmt::format("`{}`", section));
     }
-    out += fmt::format("| `{}` | `{}` | {} | {} | {} |\n", field.key, field.get(defaults).dump(),
-                       field.expected, field.meaning, field.may_change ? "may change" : "fixed");
+    std::string value;
+    for (const char c : field.get(defaults).dump()) {
+      if (c == '|') value += '\\';  // or it would end the cell
+      value += c;
+    }
+    out += fmt::format("| `{}` | `{}` | {} | {} | {} |\n", field.key, value, field.expected,
+                       field.meaning, field.may_change ? "may change" : "fixed");
   }
   return out.substr(1);
 }

@@ -57,11 +57,12 @@ struct DataSource {
 };
 
 struct DataConfig {
-  std::string tokenizer;          // path of tokenizer.json
-  std::vector<DataSource> train;  // samples are drawn by weight
-  std::vector<DataSource> valid;  // for the frozen validation streams; empty: no evaluation
-  int threads = 1;                // that prepare samples, besides those that train
-  int ahead = 2;                  // steps prepared ahead of the one in use
+  std::string tokenizer;              // path of tokenizer.json
+  std::string eod = "<|endoftext|>";  // its token that ends documents
+  std::vector<DataSource> train;      // samples are drawn by weight
+  std::vector<DataSource> valid;      // for the frozen validation streams; empty: no evaluation
+  int threads = 1;                    // that prepare samples, besides those that train
+  int ahead = 2;                      // steps prepared ahead of the one in use
 };
 
 struct FimConfig {

@@ -166,6 +166,8 @@ void add_data(std::vector<Field>& out) {
   };
   f.text("tokenizer", &D::tokenizer,
          "Path of `tokenizer.json`; a run keeps a copy, which counts from then on", kMayChange);
+  f.text("eod", &D::eod,
+         "The tokenizer's token that ends documents, as the datasets were built with (`--eod`)");
   sources("train", &D::train,
           "Prefix of the training dataset's `.bin` and `.idx`, or a list of sources and their "
           "weights ([below](#several-sources)); at resume paths may change, because the files "

@@ -124,6 +124,7 @@ class Build {
     const std::string json = tokenizer_.to_json();
     return {{"input", from_stdin_ ? "standard input" : "files"},
             {"tokenizer", fmt::format("{:016x}", XXH3_64bits(json.data(), json.size()))},
+            {"eod", tokenizer_.sentinels().eod},
             {"valid_fraction", options_.valid_fraction},
             {"text_key", options_.documents.text_key},
             {"max_bytes", options_.documents.max_bytes}};
@@ -197,9 +198,9 @@ class Build {
     ids.clear();
     tokenizer_.encode_to(text, ids, {.match_special = false});
     ids.push_back(tokenizer_.sentinels().eod);
-    require(ids.size() <= static_cast<size_t>(std::numeric_limits<int32_t>::max()),
-            "{}: a document has {} tokens, the format allows {}", options_.out, ids.size(),
-            std::numeric_limits<int32_t>::max());
+    constexpr size_t kMostTokens = std::numeric_limits<int32_t>::max();
+    if (ids.size() > kMostTokens)
+      throw TextError(fmt::format("{} tokens, the format allows {}", ids.size(), kMostTokens));
     Encoded& side = sides[in_validation(text, options_.valid_fraction) ? kValid : kTrain];
     append_as_stored(ids, type_, side.tokens);
     side.sizes.push_back(static_cast<int32_t>(ids.size()));
@@ -332,8 +333,7 @@ bool in_validation(std::string_view text, double fraction) {
 BuildSummary build_dataset(const Tokenizer& tokenizer, const BuildOptions& options) {
   require(options.valid_fraction >= 0 && options.valid_fraction < 1,
           "valid fraction {}: expected 0 or more, and less than 1", options.valid_fraction);
-  require(tokenizer.sentinels().eod >= 0,
-          "the tokenizer has no <|endoftext|>, which must end every document");
+  tokenizer.required_eod();
   return Build(tokenizer, options).run();
 }
 

@@ -8,6 +8,7 @@
 
 #include "kernels/common/check.h"
 #include "src/data/input_file.h"
+#include "src/io/one_line.h"
 
 namespace midfill {
 
@@ -89,7 +90,7 @@ class Check {
           "ids are not compared with a vocabulary, nor the ends of documents looked at: name the "
           "tokenizer with --tokenizer");
     else if (eod_ < 0)
-      note("the tokenizer has no <|endoftext|>: the ends of documents are not looked at");
+      note("the tokenizer has no end-of-document token: the ends of documents are not looked at");
     else if (!documents)
       note("the ends of documents are not looked at, as the index does not say where they are");
     return std::move(report_);
@@ -262,13 +263,14 @@ class Check {
   void check_documents() {
     Values all = tokens(), lengths = sizes(), index = document_index();
     index.one();  // 0
+    const std::string eod = one_line(options_.tokenizer->bytes_of(static_cast<TokenId>(eod_)));
     int64_t sequence = 0, only_eod = 0;
     for (int64_t d = 0; d < report_.documents; ++d) {
       const int64_t end = d < static_cast<int64_t>(entries_) - 1 ? index.one() : sequence + 1;
       int64_t size = 0;
       for (; sequence < end; ++sequence) size += lengths.one();
       const int64_t begin = token_;
-      const auto complain = [&](const char* kind, const char* what) {
+      const auto complain = [&](const char* kind, const std::string& what) {
         problem(kind, what, fmt::format("document {}, tokens {} to {}", d, begin, begin + size));
       };
       int64_t last = -1;
@@ -277,12 +279,12 @@ class Check {
       if (size == 0) {
         complain("empty", "documents without any token");
       } else if (last != eod_) {
-        complain("no_eod", "documents that do not end in <|endoftext|>");
+        complain("no_eod", fmt::format("documents that do not end in {}", eod));
       }
       if (eods > (last == eod_ ? 1 : 0))
-        complain("inner_eod", "documents with an <|endoftext|> before their end");
+        complain("inner_eod", fmt::format("documents with {} before their end", eod));
     }
-    if (only_eod > 0) note(fmt::format("{} documents are nothing but <|endoftext|>", only_eod));
+    if (only_eod > 0) note(fmt::format("{} documents are nothing but {}", only_eod, eod));
   }
 
   static constexpr int64_t kProgress = 1 << 20;  // tokens

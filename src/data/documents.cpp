@@ -21,16 +21,10 @@ constexpr size_t kSniffBytes = 8192;  // where a NUL byte makes a file binary
 constexpr int64_t kTextFiles = 256;   // of a block
 constexpr size_t kReadBytes = size_t{1} << 18;
 constexpr size_t kKeptBytes = size_t{4} << 20;  // a larger buffer is given back
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::string_view kBlanks = " \t\r";
 
 bool is_blank(std::string_view line) {
   return line.find_first_not_of(kBlanks) == std::string_view::npos;
-}
-
-std::string_view without_mark(std::string_view text) {
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  return text;
 }
 
 void give_back_large(std::string& buffer) {
@@ -192,17 +186,18 @@ bool BlockReader::holds_lines() {
 }
 
 bool BlockReader::begins_with_document() {
-  const auto found = [&] { return without_mark(carry_).find_first_not_of(" \t\r\n"); };
+  const auto found = [&] { return without_byte_order_mark(carry_).find_first_not_of(" \t\r\n"); };
   while (found() == std::string_view::npos && carry_.size() <= max_bytes_ && read_more(carry_)) {
   }
   const size_t begin = found();
-  if (begin == std::string_view::npos || without_mark(carry_)[begin] != '{') return false;
+  if (begin == std::string_view::npos || without_byte_order_mark(carry_)[begin] != '{')
+    return false;
   for (size_t searched = begin; carry_.find('\n', searched) == std::string::npos;) {
     searched = carry_.size();
     if (carry_.size() > max_bytes_) return false;
     if (!read_more(carry_)) break;
   }
-  std::string line(first_line(without_mark(carry_))), text;
+  std::string line(first_line(without_byte_order_mark(carry_))), text;
   try {
     json_.text_of(line, text);
   } catch (const Error&) {
@@ -300,7 +295,7 @@ BlockCounts BlockParser::parse(const InputBlock& block, const Use& use) {
 
 void BlockParser::parse_lines(const InputBlock& block, const Use& use) {
   std::string_view lines = block.lines;
-  if (block.begin.offset == 0) lines = without_mark(lines);
+  if (block.begin.offset == 0) lines = without_byte_order_mark(lines);
   for (size_t begin = 0; begin < lines.size();) {
     const size_t end = std::min(lines.find('\n', begin), lines.size());
     const std::string_view line = lines.substr(begin, end - begin);
@@ -388,7 +383,7 @@ std::string BlockParser::fault_of(std::string_view json) {
 // another form than lines is not; what may be lines under another name is said of files that the
 // user named.
 bool BlockParser::looks_right(int64_t index) {
-  const std::string_view text = without_mark(text_);
+  const std::string_view text = without_byte_order_mark(text_);
   const size_t begin = std::min(text.find_first_not_of(" \t\r\n"), text.size());
   const std::string_view front = text.substr(begin, 1);
   const bool by_name = held_by_name(files_[index].path) == Holds::text;
@@ -428,8 +423,8 @@ void BlockParser::give(int64_t file, int64_t line, const Use& use) {
   } else {
     try {
       use(text_);
-    } catch (const BadDocument& error) {
-      counts_.bad.push_back({file, line, error.what()});
+    } catch (const TextError& error) {
+      counts_.bad.push_back({file, line, fmt::format("cannot be tokenised: {}", error.what())});
     }
   }
   give_back_large(text_);

@@ -23,6 +23,7 @@
 #include "src/data/byte_stream.h"
 #include "src/data/json_line.h"
 #include "src/io/inputs.h"
+#include "src/tokenizer/tokenizer.h"
 
 namespace midfill {
 
@@ -133,12 +134,6 @@ struct InputReports {
 void report(const std::vector<InputFileInfo>& files, const BlockCounts& read, int64_t lines_before,
             const InputReports& reports);
 
-// One document is bad, and no more than that: thrown by the `use` of BlockParser::parse().
-class BadDocument : public Error {
- public:
-  using Error::Error;
-};
-
 // Takes the documents out of blocks; one object a thread.
 class BlockParser {
  public:
@@ -150,7 +145,7 @@ class BlockParser {
 
   // Calls use(text) for each document that is not empty, in order, and passes over what is bad.
   // From lines the text is valid UTF-8, from a text file it is its bytes. Throws Error for a text
-  // file that cannot be read, and what `use` throws, a BadDocument aside: that is bad input.
+  // file that cannot be read, and what `use` throws, a TextError aside: then the document is bad.
   using Use = std::function<void(std::string_view)>;
   BlockCounts parse(const InputBlock& block, const Use& use);
 

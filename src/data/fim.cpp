@@ -105,7 +105,7 @@ struct FimTransform::Workspace {
 
 FimTransform::FimTransform(const FimConfig& config, const Tokenizer& tokenizer)
     : config_(config), tokenizer_(tokenizer), ids_(tokenizer.sentinels()), boundaries_(tokenizer) {
-  require(ids_.eod >= 0, "the tokenizer has no <|endoftext|>, which ends documents");
+  tokenizer.required_eod();
   require(ids_.pad >= 0 && ids_.suf >= 0 && ids_.pre >= 0 && ids_.mid >= 0,
           "the tokenizer lacks a FIM sentinel: <|SUF|> {}, <|PRE|> {}, <|MID|> {}, padding {}",
           ids_.suf, ids_.pre, ids_.mid, ids_.pad);

@@ -65,10 +65,10 @@ InfillPrompt infill_prompt(const Tokenizer& tokenizer, std::string_view prefix_t
                            std::string_view suffix_text, int64_t max_tokens,
                            const InfillOptions& options) {
   const Sentinels& ids = tokenizer.sentinels();
-  require(ids.suf >= 0 && ids.pre >= 0 && ids.mid >= 0 && ids.eod >= 0,
-          "infill: the tokenizer lacks one of <|SUF|> ({}), <|PRE|> ({}), <|MID|> ({}), "
-          "<|endoftext|> ({})",
-          ids.suf, ids.pre, ids.mid, ids.eod);
+  tokenizer.required_eod();
+  require(ids.suf >= 0 && ids.pre >= 0 && ids.mid >= 0,
+          "infill: the tokenizer lacks one of <|SUF|> ({}), <|PRE|> ({}), <|MID|> ({})", ids.suf,
+          ids.pre, ids.mid);
   refuse_cut_character(prefix_text, suffix_text);
   const Ids prefix_ids = tokenizer.encode(prefix_text, {.match_special = false});
   const Ids suffix_ids = tokenizer.encode(suffix_text, {.match_special = false});

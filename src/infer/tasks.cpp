@@ -37,12 +37,13 @@ InfillTask parse_task(std::string_view line, const std::string& origin) {
 }  // namespace
 
 std::vector<InfillTask> read_tasks(const std::filesystem::path& path) {
-  const std::string text = read_all(path.string());
+  const std::string file = read_all(path.string());
+  const std::string_view text = without_byte_order_mark(file);
   std::vector<InfillTask> tasks;
   int64_t line_number = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line(text.data() + begin, end - begin);
+    const std::string_view line = text.substr(begin, end - begin);
     begin = end + 1;
     ++line_number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;

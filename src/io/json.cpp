@@ -132,6 +132,11 @@ bool is_too_small(double value, std::string_view text) {
          text.substr(0, text.find_first_of("eE")).find_first_of("123456789") != text.npos;
 }
 
+std::string_view without_byte_order_mark(std::string_view file) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  return file.substr(file.starts_with(kMark) ? kMark.size() : 0);
+}
+
 std::string json_error(std::string_view line) {
   if (const size_t at = line.find('\0'); at != line.npos)
     return fmt::format("byte {}: a NUL byte", at + 1);

@@ -19,6 +19,9 @@ enum class TooSmall { error, zero };
 Json parse_json(std::string_view text, std::string_view origin, int max_depth = 64,
                 TooSmall too_small = TooSmall::error);
 
+// A file of lines of JSON may begin with a byte order mark, as some editors and databases write it.
+std::string_view without_byte_order_mark(std::string_view file);
+
 // What keeps a text of one line from being JSON, and where: "byte 12: syntax error ...". Empty
 // where it is JSON; duplicate keys, numbers of any size and depth are no matter here.
 std::string json_error(std::string_view line);

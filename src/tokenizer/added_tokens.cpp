@@ -99,7 +99,8 @@ void AddedTokenMatcher::split(std::string_view text, bool match_special,
       while (stop < text.size() && space_at(text, stop)) unicode::next(text, stop);
     }
     if (done < start) parts.push_back({-1, text.substr(done, start - done)});
-    parts.push_back({token.id, text.substr(start, stop - start)});
+    // Of two that take the same white space, one after and one before it, the second may have none.
+    if (start < stop) parts.push_back({token.id, text.substr(start, stop - start)});
     done = stop;
   }
   if (done < text.size()) parts.push_back({-1, text.substr(done)});

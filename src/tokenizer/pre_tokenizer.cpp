@@ -1,12 +1,12 @@
 #include "src/tokenizer/pre_tokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
-#include <algorithm>
 #include <array>
+#include <string>
 
 #include "kernels/common/check.h"
+#include "src/io/one_line.h"
+#include "src/tokenizer/byte_alphabet.h"
+#include "src/tokenizer/tokenizer.h"
 #include "src/tokenizer/unicode.h"
 
 namespace midfill {
@@ -82,158 +82,118 @@ size_t gpt2_piece_end(std::string_view text, size_t at) {
   return last > begin ? last : end;
 }
 
-struct Pattern::Code {
-  pcre2_code* code;
-  std::string origin;
-
-  Code(pcre2_code* compiled, std::string_view where) : code(compiled), origin(where) {}
-  Code(const Code&) = delete;
-  Code& operator=(const Code&) = delete;
-  ~Code() { pcre2_code_free(code); }
-};
-
 namespace {
 
-std::string pcre2_message(int code) {
-  std::array<PCRE2_UCHAR, 256> text{};
-  pcre2_get_error_message(code, text.data(), text.size());
-  return reinterpret_cast<const char*>(text.data());
-}
+using Behavior = PreTokenizerStep::Behavior;
+using Kind = PreTokenizerStep::Kind;
+using Piece = std::function<void(std::string_view)>;
 
-// Oniguruma's syntax -> PCRE2's: the same but for \s (PCRE2's has one character more). What the two
-// read differently, or what no tokenizer needs, is refused.
-std::string to_pcre2(std::string_view pattern, std::string_view origin) {
-  std::string out;
-  bool in_class = false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    const std::string_view rest = pattern.substr(i);
-    const auto refuse = [&](std::string_view what) {
-      fail("{}: the pattern has \"{}\" at character {}, which is not understood", origin, what, i);
-    };
-    if (pattern[i] == '\\') {
-      const char escaped = rest.size() > 1 ? rest[1] : '\0';
-      if (escaped == 's' || escaped == 'S') {
-        out += escaped == 's' ? "\\p{White_Space}" : "\\P{White_Space}";
-      } else if (escaped != '\0' &&
-                 (std::string_view("pPrntfdD").find(escaped) != std::string_view::npos ||
-                  std::ispunct(static_cast<unsigned char>(escaped)))) {
-        const bool property = (escaped == 'p' || escaped == 'P') && rest.substr(2).starts_with("{");
-        const size_t length = property ? std::min(rest.find('}'), rest.size() - 1) + 1 : 2;
-        out += rest.substr(0, length);
-        i += length - 2;
-      } else {
-        refuse(rest.substr(0, 2));
-      }
-      ++i;
+// Puts the parts of a text, which come in order, together to pieces.
+class Joiner {
+ public:
+  Joiner(const PreTokenizerStep& step, const Piece& piece) : step_(step), piece_(piece) {}
+
+  void add(std::string_view part, bool is_match) {
+    is_match = is_match != step_.invert;
+    if (joined_.empty() || !joins(is_match)) {
+      finish();
+      joined_ = part;
+    } else {
+      joined_ = {joined_.data(), joined_.size() + part.size()};
+    }
+    last_is_match_ = is_match;
+  }
+  void finish() {
+    if (!joined_.empty()) piece_(std::exchange(joined_, {}));
+  }
+
+ private:
+  bool joins(bool is_match) const {
+    switch (step_.behavior) {
+      case Behavior::merged_with_previous:
+        return is_match && !last_is_match_;
+      case Behavior::merged_with_next:
+        return !is_match && last_is_match_;
+      case Behavior::contiguous:
+        return is_match == last_is_match_;
+      case Behavior::isolated:
+      case Behavior::gaps_removed:
+        return false;
+    }
+    return false;
+  }
+
+  const PreTokenizerStep& step_;
+  const Piece& piece_;
+  std::string_view joined_;  // of the text
+  bool last_is_match_ = false;
+};
+
+template <typename IsMatch, typename Part>
+void split_characters(std::string_view text, IsMatch&& is_match, Part&& part) {
+  for (size_t at = 0, gap = 0; at < text.size();) {
+    const size_t begin = at;
+    if (!is_match(unicode::next(text, at))) {
+      if (at == text.size()) part(text.substr(gap), false);
       continue;
     }
-    if (in_class) {
-      if (rest.starts_with("&&") || pattern[i] == '[') refuse(rest.substr(0, 2));
-    } else {
-      if (pattern[i] == '^' || pattern[i] == '$' || rest.starts_with("}+") ||
-          rest.starts_with("{,"))
-        refuse(rest.substr(0, 2));
-      const bool plain_group = rest.starts_with("(?:") || rest.starts_with("(?i:") ||
-                               rest.starts_with("(?=") || rest.starts_with("(?!") ||
-                               rest.starts_with("(?<=") || rest.starts_with("(?<!");
-      if (rest.starts_with("(*") || (rest.starts_with("(?") && !plain_group))
-        refuse(rest.substr(0, 3));
-    }
-    if (pattern[i] == '[') in_class = true;
-    if (pattern[i] == ']') in_class = false;
-    out += pattern[i];
+    if (gap < begin) part(text.substr(gap, begin - gap), false);
+    part(text.substr(begin, at - begin), true);
+    gap = at;
   }
-  return out;
+}
+
+template <typename Part>
+void split_parts(const PreTokenizerStep& step, std::string_view text, Part&& part) {
+  const auto is_digit = [](char32_t c) {
+    return c < 0x80 ? c >= '0' && c <= '9' : unicode::is_numeric(c);
+  };
+  if (step.kind == Kind::digits) return split_characters(text, is_digit, part);
+  if (step.kind == Kind::punctuation) return split_characters(text, unicode::is_punctuation, part);
+  step.pattern.at(0).split(text, part);
 }
 
 }  // namespace
 
-Pattern Pattern::compile(std::string_view pattern, bool literal, std::string_view origin) {
-  require(!pattern.empty(), "{}: the pattern is empty", origin);
-  int error = 0;
-  PCRE2_SIZE where = 0;
-  const uint32_t options =
-      literal ? PCRE2_LITERAL | PCRE2_UTF : PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C;
-  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                       options, &error, &where, nullptr);
-  require(compiled != nullptr, "{}: the pattern cannot be compiled: {} at character {}", origin,
-          pcre2_message(error), where);
-  auto code = std::make_shared<const Code>(compiled, origin);
-  uint32_t matches_empty = 0;
-  pcre2_pattern_info(compiled, PCRE2_INFO_MATCHEMPTY, &matches_empty);
-  require(matches_empty == 0, "{}: the pattern matches the empty string", origin);
-  // Without JIT on this machine the interpreter gives the same matches.
-  pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
-  return Pattern(std::move(code));
-}
-
-Pattern Pattern::regex(std::string_view pattern, std::string_view origin) {
-  return compile(to_pcre2(pattern, origin), false, origin);
-}
-
-Pattern Pattern::literal(std::string_view text, std::string_view origin) {
-  return compile(text, true, origin);
-}
-
-void Pattern::split(std::string_view text,
-                    const std::function<void(std::string_view)>& piece) const {
-  const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> match(
-      pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
-  const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-  size_t done = 0;
-  while (done < text.size()) {
-    const auto run = [&](uint32_t options) {
-      return pcre2_match(code_->code, subject, text.size(), done, PCRE2_NO_UTF_CHECK | options,
-                         match.get(), nullptr);
-    };
-    int status = run(0);
-    if (status == PCRE2_ERROR_JIT_STACKLIMIT) status = run(PCRE2_NO_JIT);
-    if (status == PCRE2_ERROR_NOMATCH) break;
-    require(status >= 0, "{}: the pattern fails on a text: {}", code_->origin,
-            pcre2_message(status));
-    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.get());
-    if (range[0] > done) piece(text.substr(done, range[0] - done));
-    piece(text.substr(range[0], range[1] - range[0]));
-    done = range[1];
-  }
-  if (done < text.size()) piece(text.substr(done));
-}
-
-void PreTokenizer::split_from(size_t index, std::string_view text,
-                              const std::function<void(std::string_view)>& piece) const {
+void PreTokenizer::split_from(size_t index, std::string_view text, const Piece& piece) const {
   if (index == steps_.size()) return piece(text);
   const PreTokenizerStep& step = steps_[index];
-  const auto cut = [&](std::string_view part) { split_from(index + 1, part, piece); };
+  if (step.kind == Kind::byte_level) return split_bytes(index, text, piece);
+  const Piece cut = [&](std::string_view part) { split_from(index + 1, part, piece); };
+  if (step.behavior == Behavior::isolated || step.behavior == Behavior::gaps_removed) {
+    split_parts(step, text, [&](std::string_view part, bool is_match) {
+      if (step.behavior == Behavior::gaps_removed && !is_match)
+        throw TextError(fmt::format("the tokenizer's pattern leaves out {}, which would be lost",
+                                    in_quotes(part)));
+      cut(part);
+    });
+    return;
+  }
+  Joiner joiner(step, cut);
+  split_parts(step, text,
+              [&](std::string_view part, bool is_match) { joiner.add(part, is_match); });
+  joiner.finish();
+}
 
+void PreTokenizer::split_bytes(size_t index, std::string_view text, const Piece& piece) const {
+  const PreTokenizerStep& step = steps_[index];
   std::string prefixed;
-  switch (step.kind) {
-    case PreTokenizerStep::Kind::pattern:
-      step.pattern.at(0).split(text, cut);
-      return;
-    case PreTokenizerStep::Kind::digits:
-      for (size_t at = 0; at < text.size();) {
-        const size_t begin = at;
-        const bool number = unicode::is_numeric(unicode::next(text, at));
-        while (at < text.size() && !(number && step.individual_digits)) {
-          size_t after = at;
-          if (unicode::is_numeric(unicode::next(text, after)) != number) break;
-          at = after;
-        }
-        cut(text.substr(begin, at - begin));
-      }
-      return;
-    case PreTokenizerStep::Kind::byte_level:
-      if (step.add_prefix_space && text[0] != ' ') {
-        prefixed = fmt::format(" {}", text);
-        text = prefixed;
-      }
-      if (!step.use_regex) return cut(text);
-      for (size_t at = 0; at < text.size();) {
-        const size_t end = gpt2_piece_end(text, at);
-        cut(text.substr(at, end - at));
-        at = end;
-      }
-      return;
+  if (step.add_prefix_space && text[0] != ' ') {
+    prefixed = fmt::format(" {}", text);
+    text = prefixed;
+  }
+  const Piece bytes_of = [&](std::string_view symbols) {
+    piece(byte_alphabet::to_bytes(symbols).value());
+  };
+  const auto cut = [&](std::string_view part) {
+    if (index + 1 == steps_.size()) return piece(part);
+    split_from(index + 1, byte_alphabet::from_bytes(part), bytes_of);
+  };
+  if (!step.use_regex) return cut(text);
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = gpt2_piece_end(text, at);
+    cut(text.substr(at, end - at));
+    at = end;
   }
 }
 

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <functional>
-#include <memory>
-#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "src/tokenizer/pattern.h"
 
 namespace midfill {
 
@@ -15,35 +16,26 @@ namespace midfill {
 // the other, are the text.
 size_t gpt2_piece_end(std::string_view text, size_t at);
 
-// A pattern of the kind that tokenizer files hold, run by PCRE2's JIT.
-class Pattern {
- public:
-  // `origin` names the place in errors. Refuses constructs that Hugging Face's engine (Oniguruma)
-  // reads in another way than PCRE2, and patterns that match the empty string.
-  static Pattern regex(std::string_view pattern, std::string_view origin);
-  static Pattern literal(std::string_view text, std::string_view origin);
-
-  // Calls `piece` for each match and each gap between matches, in order.
-  void split(std::string_view text, const std::function<void(std::string_view)>& piece) const;
-
- private:
-  struct Code;
-  explicit Pattern(std::shared_ptr<const Code> code) : code_(std::move(code)) {}
-  static Pattern compile(std::string_view pattern, bool literal, std::string_view origin);
-  std::shared_ptr<const Code> code_;
-};
-
 // One step of a pre-tokenizer; each cuts the pieces of the step before.
 struct PreTokenizerStep {
-  enum class Kind { byte_level, pattern, digits };
+  enum class Kind { byte_level, pattern, digits, punctuation };
+  // What becomes of the parts that a step tells apart, matches and the gaps between them.
+  enum class Behavior {
+    isolated,              // each is a piece
+    gaps_removed,          // so is each match; there must be no gap, as its text would be lost
+    merged_with_previous,  // a match goes with the gap before it
+    merged_with_next,      // or behind it
+    contiguous             // neighbouring matches are one piece
+  };
+
   Kind kind = Kind::byte_level;
-  // byte_level, always the last step
+  // byte_level, once: what follows reads the bytes' symbols (byte_alphabet.h)
   bool add_prefix_space = false;
   bool use_regex = true;  // the GPT-2 pattern; else the pieces stay as they are
-  // pattern: matches and gaps are pieces
+  // The others, where a match is: of the pattern; a number (is_numeric); a mark (is_punctuation).
+  Behavior behavior = Behavior::isolated;
+  bool invert = false;           // matches are gaps, and gaps matches
   std::vector<Pattern> pattern;  // one
-  // digits: runs of \p{N} are pieces, or each digit is
-  bool individual_digits = false;
 };
 
 class PreTokenizer {
@@ -57,7 +49,7 @@ class PreTokenizer {
   }
 
   // Calls `piece(std::string_view)` for each piece of well-formed `text`. A piece is valid only
-  // during the call.
+  // during the call. Throws TextError where a pattern fails or leaves a gap that would be lost.
   template <typename Piece>
   void split(std::string_view text, Piece&& piece) const {
     if (!text.empty()) split_from(0, text, piece);
@@ -66,6 +58,8 @@ class PreTokenizer {
  private:
   void split_from(size_t step, std::string_view text,
                   const std::function<void(std::string_view)>& piece) const;
+  void split_bytes(size_t step, std::string_view text,
+                   const std::function<void(std::string_view)>& piece) const;
 
   std::vector<PreTokenizerStep> steps_;
 };

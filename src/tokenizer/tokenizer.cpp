@@ -7,6 +7,7 @@
 
 #include "kernels/common/check.h"
 #include "src/io/file.h"
+#include "src/io/one_line.h"
 #include "src/tokenizer/added_tokens.h"
 #include "src/tokenizer/bpe.h"
 #include "src/tokenizer/byte_alphabet.h"
@@ -28,12 +29,16 @@ AddedToken special_token(TokenId id, std::string_view content) {
 }  // namespace
 
 struct Tokenizer::Impl {
-  Impl(TokenizerFile parsed, std::string json_text);
+  Impl(TokenizerFile parsed, std::string json_text, std::string_view name,
+       std::string_view end_of_document);
 
   void encode_section(std::string_view text, bool is_ascii, bool match_special,
                       std::vector<TokenId>& out) const;
+  [[noreturn]] void refuse_eod() const;
 
-  std::string json;  // what to_json gives
+  std::string origin;
+  std::string eod_text;  // what ends documents, if it is there
+  std::string json;      // what to_json gives
   TokenizerFile file;
   Sentinels sentinels;
   std::vector<std::string> bytes;  // by id
@@ -51,8 +56,10 @@ struct Tokenizer::Impl {
   void index_matchers(bool space_runs_are_taken);
 };
 
-Tokenizer::Impl::Impl(TokenizerFile parsed, std::string json_text)
-    : json(std::move(json_text)), file(std::move(parsed)) {
+Tokenizer::Impl::Impl(TokenizerFile parsed, std::string json_text, std::string_view name,
+                      std::string_view end_of_document)
+    : origin(name), eod_text(end_of_document), json(std::move(json_text)), file(std::move(parsed)) {
+  if (!file.passed_over.empty()) json = without_limits(json);
   add_sentinels();
   index_tokens();
   pre_tokenizer.emplace(std::move(file.pre_tokenizer));
@@ -62,7 +69,8 @@ Tokenizer::Impl::Impl(TokenizerFile parsed, std::string json_text)
   if (file.ignore_merges) {
     whole_pieces.emplace();
     for (size_t id = 0; id < file.vocabulary.size(); ++id)
-      if (!special[id]) whole_pieces->add(bytes[id], static_cast<TokenId>(id));
+      if (!special[id] && !bytes[id].empty())
+        whole_pieces->add(bytes[id], static_cast<TokenId>(id));
   }
   vocabulary.emplace(Bpe(file.byte_ids, file.merges, std::move(whole_pieces)),
                      std::move(space_runs));
@@ -86,11 +94,7 @@ TokenId Tokenizer::Impl::declare(std::string_view content, bool append,
   const bool added = std::any_of(file.added.begin(), file.added.end(),
                                  [&](const AddedToken& token) { return token.id == id; });
   if (added || (id < 0 && !append)) return id;
-  if (id < 0) {
-    id = static_cast<TokenId>(file.vocabulary.size()) - 1;
-    for (const AddedToken& token : file.added) id = std::max(id, token.id);
-    ++id;
-  }
+  if (id < 0) id = file.next_id(fmt::format("{}: {}", origin, content));
   more.push_back(special_token(id, content));
   file.added.push_back(more.back());
   return id;
@@ -98,7 +102,8 @@ TokenId Tokenizer::Impl::declare(std::string_view content, bool append,
 
 void Tokenizer::Impl::add_sentinels() {
   std::vector<AddedToken> more;
-  sentinels.eod = declare("<|endoftext|>", false, more);
+  sentinels.eod = declare(eod_text, false, more);
+  if (sentinels.eod < 0 && eod_text != kEndOfText) refuse_eod();
   sentinels.suf = declare("<|SUF|>", true, more);
   sentinels.pre = declare("<|PRE|>", true, more);
   sentinels.mid = declare("<|MID|>", true, more);
@@ -112,11 +117,29 @@ void Tokenizer::Impl::add_sentinels() {
   }
 }
 
+void Tokenizer::Impl::refuse_eod() const {
+  constexpr size_t kShown = 8;
+  std::vector<std::string> others;
+  for (const AddedToken& token : file.added) {
+    const bool sentinel =
+        token.id == sentinels.suf || token.id == sentinels.pre || token.id == sentinels.mid;
+    if (token.special && !sentinel && others.size() < kShown)
+      others.push_back(in_quotes(token.content));
+  }
+  fail(
+      "{}: no token {}, which must end every document; --eod, or data.eod in a configuration, "
+      "names "
+      "the token that does (special tokens of this file: {})",
+      origin, in_quotes(eod_text),
+      others.empty() ? "none" : fmt::format("{}", fmt::join(others, ", ")));
+}
+
 void Tokenizer::Impl::index_tokens() {
   bytes.reserve(file.vocabulary.size() + file.added.size());
   for (const std::string& token : file.vocabulary)
     bytes.push_back(byte_alphabet::to_bytes(token).value_or(token));
   special.resize(bytes.size());
+  for (size_t id = 0; id < bytes.size(); ++id) special[id] = bytes[id].empty();
   for (const AddedToken& token : file.added) {
     const auto id = static_cast<size_t>(token.id);
     if (id >= bytes.size()) {
@@ -158,8 +181,7 @@ void Tokenizer::Impl::index_matchers(bool space_runs_are_taken) {
       if (!token.normalized) {
         raw_tokens.add(token, token.content);
       } else if (!space_runs_are_taken) {
-        normalized_tokens.add(token,
-                              file.nfc ? unicode::nfc(token.content, buffer) : token.content);
+        normalized_tokens.add(token, unicode::normalize(token.content, file.normal_form, buffer));
       }
     }
   }
@@ -198,7 +220,7 @@ void Tokenizer::Impl::encode_section(std::string_view text, bool is_ascii, bool 
     pre_tokenizer->split(
         part, [&](std::string_view piece) { encoder.encode_piece(*vocabulary, piece, out); });
   };
-  if (file.nfc && !is_ascii) text = unicode::nfc(text, buffers.normal_form);
+  if (!is_ascii) text = unicode::normalize(text, file.normal_form, buffers.normal_form);
   if (normalized_tokens.matches_nothing(match_special)) return encode_part(text);
   normalized_tokens.split(text, match_special, buffers.normalized);
   for (const auto& part : buffers.normalized) {
@@ -219,16 +241,30 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  return from_json(read_file(path, kMaxFileBytes), path.string());
+Tokenizer Tokenizer::load(const std::filesystem::path& path, std::string_view eod) {
+  return from_json(read_file(path, kMaxFileBytes), path.string(), eod);
 }
 
-Tokenizer Tokenizer::from_json(std::string_view json, std::string_view origin) {
-  return Tokenizer(std::make_unique<Impl>(parse_tokenizer_file(json, origin), std::string(json)));
+Tokenizer Tokenizer::from_json(std::string_view json, std::string_view origin,
+                               std::string_view eod) {
+  return Tokenizer(
+      std::make_unique<Impl>(parse_tokenizer_file(json, origin), std::string(json), origin, eod));
 }
 
 const Sentinels& Tokenizer::sentinels() const {
   return impl_->sentinels;
+}
+
+TokenId Tokenizer::required_eod() const {
+  if (impl_->sentinels.eod < 0) impl_->refuse_eod();
+  return impl_->sentinels.eod;
+}
+
+std::vector<std::string> Tokenizer::notes() const {
+  std::vector<std::string> lines;
+  for (const std::string& what : impl_->file.passed_over)
+    lines.push_back(fmt::format("{}: {}", impl_->origin, what));
+  return lines;
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
@@ -285,15 +321,31 @@ std::string Tokenizer::to_json() const {
   return impl_->json;
 }
 
+namespace {
+
+const char* name_of(unicode::Form form) {
+  switch (form) {
+    case unicode::Form::nfc:
+      return "NFC";
+    case unicode::Form::nfkc:
+      return "NFKC";
+    case unicode::Form::none:
+      break;
+  }
+  return "no normaliser";
+}
+
+}  // namespace
+
 std::string Tokenizer::summary() const {
   const auto id_text = [](TokenId id) { return id < 0 ? "none" : std::to_string(id); };
   const Sentinels& s = impl_->sentinels;
   return fmt::format(
       "byte-level BPE, {} ids ({} vocabulary, {} added tokens), {} merges, {}; EOD {}, padding {}, "
       "SUF {}, PRE {}, MID {}",
-      vocab_size(), impl_->file.vocabulary.size(), impl_->file.added.size(),
-      impl_->file.merges.size(), impl_->file.nfc ? "NFC" : "no normaliser", id_text(s.eod),
-      id_text(s.pad), id_text(s.suf), id_text(s.pre), id_text(s.mid));
+      vocab_size(), impl_->file.vocabulary_tokens, impl_->file.added.size(),
+      impl_->file.merges.size(), name_of(impl_->file.normal_form), id_text(s.eod), id_text(s.pad),
+      id_text(s.suf), id_text(s.pre), id_text(s.mid));
 }
 
 }  // namespace midfill

@@ -10,16 +10,26 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/common/check.h"
+
 namespace midfill {
 
 using TokenId = int32_t;
+
+// A text that cannot be encoded, though others can: a pattern of the file takes too long for it.
+class TextError : public Error {
+ public:
+  using Error::Error;
+};
+
+inline constexpr std::string_view kEndOfText = "<|endoftext|>";
 
 // Special tokens of the FIM format. -1: the tokenizer has none.
 struct Sentinels {
   TokenId suf = -1;  // <|SUF|>
   TokenId pre = -1;  // <|PRE|>
   TokenId mid = -1;  // <|MID|>
-  TokenId eod = -1;  // <|endoftext|>
+  TokenId eod = -1;  // ends a document: <|endoftext|>, or what the user names
   TokenId pad = -1;  // <|padding|>; eod where the tokenizer has no padding token
 };
 
@@ -48,11 +58,13 @@ class TokenBytes {
 
 class Tokenizer {
  public:
-  // Throws Error naming file and place for anything not understood: nothing is half-read or
-  // ignored. Sentinels that the file lacks are appended after its last id, in the order SUF, PRE,
-  // MID.
-  static Tokenizer load(const std::filesystem::path& path);
-  static Tokenizer from_json(std::string_view json, std::string_view origin);
+  // Throws Error naming file and place for anything not understood: nothing is half-read, and what
+  // is passed over is in notes(). Sentinels that the file lacks are appended after its last id, in
+  // the order SUF, PRE, MID. `eod`: the text of the token that ends documents; one that the file
+  // lacks is an Error, unless it is the usual one, which only those need who ask for it.
+  static Tokenizer load(const std::filesystem::path& path, std::string_view eod = kEndOfText);
+  static Tokenizer from_json(std::string_view json, std::string_view origin,
+                             std::string_view eod = kEndOfText);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -61,11 +73,15 @@ class Tokenizer {
   // One more than the largest id, sentinels included.
   int vocab_size() const { return static_cast<int>(bytes_.size()); }
   const Sentinels& sentinels() const;
+  // The token that ends documents. Throws Error naming the file and the remedy where there is none.
+  TokenId required_eod() const;
+  // A line each, naming the file: what it says that has no part in ids, and was passed over.
+  std::vector<std::string> notes() const;
 
   // Invalid UTF-8 is replaced by U+FFFD as Python's errors="replace" does (one per maximal
   // ill-formed subpart). Safe to call from several threads. Time is linear in the text. encode_to
   // appends; where `out` has room and the thread has encoded before, it allocates nothing for ASCII
-  // and for text in NFC.
+  // and for text in NFC. Throws TextError where a pattern of the file fails on this text.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
   void encode_to(std::string_view text, std::vector<TokenId>& out,
                  const EncodeOptions& options = {}) const;
@@ -73,13 +89,14 @@ class Tokenizer {
   // The bytes that ids stand for, special tokens included; may hold incomplete UTF-8. Throws for an
   // unknown id.
   std::string decode(std::span<const TokenId> ids) const;
-  // The bytes of one id (for a special token: its text). Throws for an unknown id.
+  // The bytes of one id (for a special token: its text; none where ids leave a gap). Throws for an
+  // unknown id.
   std::string_view bytes_of(TokenId id) const {
     if (static_cast<size_t>(id) >= bytes_.size()) [[unlikely]]
       refuse_id(id);
     return bytes_[static_cast<size_t>(id)];
   }
-  // True for special tokens and sentinels, which stand for no text.
+  // True for special tokens, sentinels and ids that no token has: they stand for no text.
   bool is_special(TokenId id) const {
     return static_cast<size_t>(id) < special_.size() && special_[static_cast<size_t>(id)] != 0;
   }
@@ -87,7 +104,8 @@ class Tokenizer {
   // pattern, and added tokens that are runs of white space or, being special, hold none.
   bool has_local_pieces() const;
 
-  // The tokenizer.json that Hugging Face loads to the same ids, sentinels included.
+  // The tokenizer.json that Hugging Face loads to the same ids, sentinels included: the file with
+  // the sentinels added, and without truncation and padding.
   std::string to_json() const;
   // "BPE, 50280 ids (50254 vocabulary, 26 added), 50009 merges, NFC, ..." for `tokenizer info`.
   std::string summary() const;

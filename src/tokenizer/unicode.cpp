@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cctype>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "kernels/common/check.h"
@@ -21,6 +23,8 @@ constexpr char32_t kEnd = 0x110000;
 constexpr uint8_t kNfcUnsafe = 4;  // may change, or change what stands before it, under NFC
 constexpr uint8_t kWord = 8;
 constexpr uint8_t kNumeric = 16;
+constexpr uint8_t kNfkcUnsafe = 32;  // the same under NFKC
+constexpr uint8_t kPunctuation = 64;
 
 struct Range {
   char32_t first, last;
@@ -51,6 +55,13 @@ constexpr Range kMarksNewerThanReference[] = {
 };
 constexpr char32_t kCompositeNewerThanReference = 0x11938;
 
+// Characters that stand for others, which it does not know either.
+constexpr Range kCompatibilityNewerThanReference[] = {
+    {0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},   {0xAB69, 0xAB69},
+    {0x10781, 0x10785}, {0x10787, 0x107B0}, {0x107B2, 0x107BA},
+    {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9},
+};
+
 constexpr Range kWhiteSpace[] = {
     {0x09, 0x0D},     {0x20, 0x20},     {0x85, 0x85},     {0xA0, 0xA0},     {0x1680, 0x1680},
     {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000},
@@ -60,6 +71,10 @@ constexpr Range kWhiteSpace[] = {
 constexpr Range kOtherWord[] = {
     {0x200C, 0x200D}, {0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189},
 };
+
+bool is_in(std::span<const Range> ranges, char32_t c) {
+  return std::ranges::any_of(ranges, [c](Range r) { return c >= r.first && c <= r.last; });
+}
 
 uint8_t category_bits(utf8proc_category_t category) {
   const auto bits = [](Class c, uint8_t more = 0) {
@@ -80,8 +95,16 @@ uint8_t category_bits(utf8proc_category_t category) {
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
     case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_PC:
       return bits(Class::other, kWord);
+    case UTF8PROC_CATEGORY_PC:
+      return bits(Class::other, kWord | kPunctuation);
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_PO:
+      return bits(Class::other, kPunctuation);
     default:
       return bits(Class::other);
   }
@@ -93,12 +116,15 @@ void set_class(uint8_t& entry, Class c) {
 
 using CodePoints = std::vector<utf8proc_int32_t>;
 
-// Appends the full canonical decomposition of c.
-void decompose(char32_t c, CodePoints& out) {
+// Appends the full decomposition of c.
+void decompose(char32_t c, Form form, CodePoints& out) {
   std::array<utf8proc_int32_t, 32> buffer;
   int boundary = 0;
-  const auto n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), buffer.data(),
-                                         buffer.size(), UTF8PROC_DECOMPOSE, &boundary);
+  const bool compatible = form == Form::nfkc && !is_in(kCompatibilityNewerThanReference, c);
+  const int options = UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0);
+  const auto n =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), buffer.data(), buffer.size(),
+                              static_cast<utf8proc_option_t>(options), &boundary);
   require(n >= 0 && n <= static_cast<utf8proc_ssize_t>(buffer.size()),
           "utf8proc cannot decompose U+{:04X}", static_cast<uint32_t>(c));
   out.insert(out.end(), buffer.begin(), buffer.begin() + n);
@@ -107,12 +133,7 @@ void decompose(char32_t c, CodePoints& out) {
 int combining_class(utf8proc_int32_t c) {
   const int library = utf8proc_get_property(c)->combining_class;
   if (library == 0) return 0;
-  const bool newer = std::any_of(std::begin(kMarksNewerThanReference),
-                                 std::end(kMarksNewerThanReference), [c](const Range& r) {
-                                   return static_cast<char32_t>(c) >= r.first &&
-                                          static_cast<char32_t>(c) <= r.last;
-                                 });
-  return newer ? 0 : library;
+  return is_in(kMarksNewerThanReference, static_cast<char32_t>(c)) ? 0 : library;
 }
 
 // Decomposed code points in any order of marks -> NFC. The library's own ordering is quadratic in a
@@ -142,17 +163,20 @@ std::vector<uint8_t> make_table() {
     const auto* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
     table[c] |= category_bits(static_cast<utf8proc_category_t>(property->category));
     if (combining_class(static_cast<utf8proc_int32_t>(c)) != 0) table[c] |= kNfcUnsafe;
-    const bool canonical = property->decomp_seqindex != UINT16_MAX && property->decomp_type == 0 &&
-                           c != kCompositeNewerThanReference;
-    if (!canonical) continue;
-    decomposed.clear();
-    decompose(c, decomposed);
-    composed = decomposed;
-    compose(composed);
-    if (composed.size() != 1 || composed[0] != static_cast<utf8proc_int32_t>(c))
-      table[c] |= kNfcUnsafe;
-    // The last part of a decomposition may compose with what stands before it.
-    if (decomposed.size() > 1) table[static_cast<size_t>(decomposed.back())] |= kNfcUnsafe;
+    if (property->decomp_seqindex == UINT16_MAX || c == kCompositeNewerThanReference) continue;
+    // Both forms by what they do to the character; the last part of a decomposition may also
+    // compose with what stands before it.
+    for (const Form form : {Form::nfc, Form::nfkc}) {
+      const uint8_t unsafe = form == Form::nfc ? kNfcUnsafe : kNfkcUnsafe;
+      decomposed.clear();
+      decompose(c, form, decomposed);
+      composed = decomposed;
+      compose(composed);
+      if (composed.size() != 1 || composed[0] != static_cast<utf8proc_int32_t>(c))
+        table[c] |= unsafe;
+      if (decomposed.size() > 1 && property->decomp_type == 0)
+        table[static_cast<size_t>(decomposed.back())] |= unsafe;
+    }
   }
   for (char32_t c = 0x1161; c <= 0x1175; ++c) table[c] |= kNfcUnsafe;  // Hangul vowels
   for (char32_t c = 0x11A8; c <= 0x11C2; ++c) table[c] |= kNfcUnsafe;  // and final consonants
@@ -185,14 +209,14 @@ size_t ascii_end(std::string_view text, size_t at) {
   return at;
 }
 
-// Where the first code point is that NFC may change, or that changes what stands before it.
-size_t nfc_safe_end(std::string_view text) {
+// Where the first code point is that the form may change, or that changes what stands before it.
+size_t safe_end(std::string_view text, uint8_t unsafe) {
   const uint8_t* const flags = table();
   for (size_t at = 0; (at = ascii_end(text, at)) < text.size();) {
     // What is not ASCII comes in runs, in most languages.
     while (at < text.size() && static_cast<signed char>(text[at]) < 0) {
       size_t after = at;
-      if (flags[next(text, after)] & kNfcUnsafe) return at;
+      if (flags[next(text, after)] & unsafe) return at;
       at = after;
     }
   }
@@ -212,6 +236,10 @@ bool is_word(char32_t c) {
 
 bool is_numeric(char32_t c) {
   return table()[c] & kNumeric;
+}
+
+bool is_punctuation(char32_t c) {
+  return c < 0x80 ? std::ispunct(static_cast<int>(c)) != 0 : (table()[c] & kPunctuation) != 0;
 }
 
 void append_utf8(std::string& out, char32_t c) {
@@ -276,15 +304,17 @@ std::string replace_invalid_utf8(std::string_view text) {
   return out;
 }
 
-std::string_view nfc(std::string_view text, std::string& buffer) {
-  const size_t unsafe = nfc_safe_end(text);
-  if (unsafe == text.size()) return text;
+std::string_view normalize(std::string_view text, Form form, std::string& buffer) {
+  if (form == Form::none) return text;
+  const uint8_t unsafe = form == Form::nfc ? kNfcUnsafe : kNfcUnsafe | kNfkcUnsafe;
+  const size_t first = safe_end(text, unsafe);
+  if (first == text.size()) return text;
   const uint8_t* const flags = table();
   size_t copied = 0;  // text[0, copied) is in `buffer`
   bool changed = false;
   thread_local CodePoints points;
   // `safe` is where the last code point began that neither changes nor touches what is before it.
-  for (size_t at = unsafe, safe = at == 0 ? 0 : previous(text, at); at < text.size();) {
+  for (size_t at = first, safe = at == 0 ? 0 : previous(text, at); at < text.size();) {
     if (static_cast<signed char>(text[at]) >= 0) {  // ASCII is always safe
       at = ascii_end(text, at);
       safe = at - 1;
@@ -292,18 +322,18 @@ std::string_view nfc(std::string_view text, std::string& buffer) {
     }
     const size_t begin = at;
     const char32_t c = next(text, at);
-    if (!(flags[c] & kNfcUnsafe)) {
+    if (!(flags[c] & unsafe)) {
       safe = begin;
       continue;
     }
     // The region [safe, at): from the safe code point before to the next one after.
     while (at < text.size()) {
       size_t after = at;
-      if (!(flags[next(text, after)] & kNfcUnsafe)) break;
+      if (!(flags[next(text, after)] & unsafe)) break;
       at = after;
     }
     points.clear();
-    for (size_t i = safe; i < at;) decompose(next(text, i), points);
+    for (size_t i = safe; i < at;) decompose(next(text, i), form, points);
     compose(points);
     if (!changed) buffer.clear();
     changed = true;

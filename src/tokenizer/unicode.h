@@ -1,4 +1,4 @@
-// What the tokenizer needs of Unicode: UTF-8, the classes of the pre-tokenizer patterns, NFC.
+// What the tokenizer needs of Unicode: UTF-8, the classes of the pre-tokenizers, NFC and NFKC.
 // Source: utf8proc, held to the Unicode 14 classes of the reference (docs/tokenizer.md).
 #pragma once
 
@@ -18,6 +18,9 @@ bool is_word(char32_t c);
 // Numbers as the `Digits` pre-tokenizer knows them: with those of Unicode 15, which the patterns do
 // not know.
 bool is_numeric(char32_t c);
+
+// Marks of punctuation as the `Punctuation` pre-tokenizer knows them.
+bool is_punctuation(char32_t c);
 
 constexpr size_t kLongestCharacter = 4;  // bytes of UTF-8
 
@@ -66,8 +69,13 @@ bool is_valid_utf8(std::string_view text);
 // errors="replace" does.
 std::string replace_invalid_utf8(std::string_view text);
 
-// Normalisation form C of well-formed UTF-8. Returns `text` itself where it is in that form
+enum class Form : uint8_t { none, nfc, nfkc };
+
+// The normalisation form of well-formed UTF-8. Returns `text` itself where it is in that form
 // already, else a view of `buffer`. Linear in the text but for the sorting of runs of marks.
-std::string_view nfc(std::string_view text, std::string& buffer);
+std::string_view normalize(std::string_view text, Form form, std::string& buffer);
+inline std::string_view nfc(std::string_view text, std::string& buffer) {
+  return normalize(text, Form::nfc, buffer);
+}
 
 }  // namespace midfill::unicode

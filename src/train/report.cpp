@@ -92,16 +92,18 @@ namespace {
 // What it means that a source does not say where its documents end.
 std::string no_eod_text(const SourceInfo& source, const Config& config) {
   std::string text = fmt::format(
-      "{}: no <|endoftext|> among the {} tokens that were looked at: nothing tells the model where "
-      "documents end",
-      source.path, with_commas(source.without_eod));
+      "{}: no {} among the {} tokens that were looked at: nothing tells the model where documents "
+      "end",
+      source.path, config.data.eod, with_commas(source.without_eod));
   if (config.fim.rate > 0)
     text += config.fim.level == FimLevel::context
                 ? ", and FIM takes each sample whole for one document, so that prefix, middle and "
                   "suffix run across documents"
                 : ", and FIM takes the documents that begin within the same 4 contexts for one, so "
                   "that prefix, middle and suffix run across documents";
-  return text + "; tokenise with --append-eod (docs/data-format.md)";
+  return text +
+         "; tokenise with --append-eod, or name the token that ends them in data.eod "
+         "(docs/data-format.md)";
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ namespace {
 Tokenizer load_tokenizer(const Config& config) {
   require(!config.data.tokenizer.empty(),
           "data.tokenizer is empty, expected the path of a tokenizer.json");
-  return Tokenizer::load(config.data.tokenizer);
+  return Tokenizer::load(config.data.tokenizer, config.data.eod);
 }
 
 std::string device_text(Device& device, DType dtype) {
@@ -137,6 +137,7 @@ int start(const TrainRequest& request) {
   std::optional<NewFolders> folders(request.run / "config.json");
   const RunHold hold(request.run);
   std::vector<std::string> notes = take_over(hold);
+  for (std::string& note : tokenizer.notes()) notes.push_back(std::move(note));
   create_run(request.run, config, tokenizer);
   folders.reset();  // from here on they are the run's
   facts.tokenizer = fingerprint_of_file(run_tokenizer(request.run));
@@ -187,7 +188,7 @@ int resume(const TrainRequest& request) {
           request.run.string(), began.saved);
   const Config config =
       merge_for_resume(stored, wanted, found ? found->step : 0, request.from.has_value(), notes);
-  const Tokenizer tokenizer = Tokenizer::load(run_tokenizer(request.run));
+  const Tokenizer tokenizer = Tokenizer::load(run_tokenizer(request.run), config.data.eod);
   Device device(request.device, config.train.threads);
   require_memory(config, device);
   Trainer trainer(config, tokenizer, device);

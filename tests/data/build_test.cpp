@@ -486,7 +486,8 @@ TEST_F(Build, RefusesATokenizerWithoutEod) {
   for (size_t at; (at = json.find(eod)) != std::string::npos;)
     json.replace(at, eod.size(), "<|x|>");
   const auto without = Tokenizer::from_json(json, "without.json");
-  EXPECT_SAYS(error_of([&] { build_dataset(without, options()); }), "has no <|endoftext|>");
+  EXPECT_SAYS(error_of([&] { build_dataset(without, options()); }),
+              "no token \"<|endoftext|>\", which must end every document");
   EXPECT_EQ(outputs(), std::set<std::string>{});
 }
 

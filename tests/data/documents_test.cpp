@@ -587,14 +587,15 @@ TEST_F(Documents, ADocumentMayBeRefusedByItsUser) {
   Texts texts, bad;
   for (InputBlock block; reader.next(block);) {
     const auto found = parser.parse(block, [&](auto text) {
-      if (text == "one") throw BadDocument("it is the one");
+      if (text == "one") throw TextError("it is the one");
       texts.emplace_back(text);
     });
     for (const auto& note : found.bad) bad.push_back(message_of(files, note, 0));
   }
   EXPECT_EQ(texts, Texts{"two"});
-  EXPECT_EQ(bad, (Texts{(dir_ / "a.jsonl").string() + ": line 1: it is the one",
-                        (dir_ / "b.txt").string() + ": it is the one"}));
+  EXPECT_EQ(bad,
+            (Texts{(dir_ / "a.jsonl").string() + ": line 1: cannot be tokenised: it is the one",
+                   (dir_ / "b.txt").string() + ": cannot be tokenised: it is the one"}));
 }
 
 TEST_F(Documents, RefusesWhatIsNoFile) {

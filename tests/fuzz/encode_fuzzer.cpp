@@ -59,7 +59,7 @@ struct Reference {
     split(repaired, false, match_special, out, [&](std::string_view section) {
       std::string buffer;
       split(unicode::nfc(section, buffer), true, match_special, out, [&](std::string_view part) {
-        gpt2.split(part, [&](std::string_view piece) {
+        gpt2.split(part, [&](std::string_view piece, bool) {
           const std::vector<TokenId> ids = fuzz::merge_by_definition(piece, file);
           out.insert(out.end(), ids.begin(), ids.end());
         });

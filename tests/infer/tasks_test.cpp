@@ -24,6 +24,9 @@ TEST(Tasks, AreReadInOrderAndAsTheyAre) {
   EXPECT_EQ(tasks[0].suffix, "");
   EXPECT_EQ(tasks[1].prefix, "\xC3\xA9");
   EXPECT_EQ(tasks[1].suffix, " y");
+  // As editors of Windows write it.
+  write_text(dir / "marked.jsonl", "\xEF\xBB\xBF" + test::read_text(dir / "t.jsonl"));
+  EXPECT_EQ(read_tasks(dir / "marked.jsonl").size(), 2u);
 }
 
 TEST(Tasks, AMalformedLineIsNamed) {

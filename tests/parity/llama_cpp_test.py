@@ -18,7 +18,7 @@ except ImportError as missing:
 
 CONTEXT, NEW = 128, 12
 # In log-probability. llama.cpp takes the GELU from a table in f16; to round it so in PyTorch moves these models' by as much.
-LARGEST, MEAN = {"f32": 2e-3, "f16": 5e-3, "bf16": 5e-2}, {"f32": 3e-4, "f16": 6e-4, "bf16": 6e-3}
+LARGEST, MEAN = {"f32": 1e-3, "f16": 5e-3, "bf16": 5e-2}, {"f32": 3e-4, "f16": 6e-4, "bf16": 6e-3}
 # It keeps a prompt's last 3/4 of a batch of prefix and its first 1/4 less 2 of suffix; midfill shortens otherwise.
 MOST_SUFFIX, MOST_PREFIX = CONTEXT // 4 - 2, CONTEXT - NEW - 3 - CONTEXT // 4
 
@@ -74,7 +74,7 @@ def holes(tokenizer):
     """Prefixes and suffixes of lines, cut between characters, that neither midfill nor llama.cpp has to shorten."""
     draw, found = random.Random(7), []
     while len(found) < 60:
-        text = unicodedata.normalize("NFC", draw.choice(sources()))
+        text = unicodedata.normalize("NFC", draw.choice(corpus()))
         at = draw.randrange(len(text))
         found.append((text[max(0, at - draw.randrange(1, 250)) : at], text[at : at + draw.randrange(1, 70)]))
     found += [("", "x\n"), ("def f(x):\n    ", ""), ("    ", "    "), ("naïve café 数据", "– end\n")]
@@ -142,7 +142,8 @@ def test_infilling(root):
             assert equal + tied >= enough, f"{mode}, {dtype}: {equal} of {len(several)} completions are equal"
             print(f"{mode}, {dtype}: {equal} of {len(several)} greedy completions equal ({tied} ties), "
                   f"log-probabilities within {worst:.1e}, {mean:.1e} on average")
-        assert len({text for _, text in ours}) > 10, "the model says the same everywhere"
+        kinds = len({text for _, text in ours})
+        assert kinds > 10, f"{kinds} completions of {len(several)}: the model says the same everywhere"
 
 
 def test_ids(root):

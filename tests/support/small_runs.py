@@ -1,6 +1,7 @@
 """What the tests of exports share: tokenizers of several pipelines, texts, and runs that midfill trains in a moment.
 Needs the package tokenizers, of any version, and no PyTorch."""
 
+import functools
 import glob
 import json
 import os
@@ -49,6 +50,16 @@ def refused(*arguments, environment=None):
     return lines[0]
 
 
+@functools.cache
+def corpus():
+    """What is learnt from: code and prose that stay the same when this repository changes."""
+    sys.path.insert(0, os.path.join(ROOT, "scripts"))
+    from synthetic_corpus import Corpus
+
+    made = Corpus(1)
+    return [made.document(number) for number in range(120)]
+
+
 def sources():
     """The text of files of this repository."""
     names = sorted(glob.glob(os.path.join(ROOT, "src", "*", "*.cpp")) + glob.glob(os.path.join(ROOT, "docs", "*.md")))
@@ -88,7 +99,7 @@ def bpe(path, steps, normalizer=None, special=SPECIAL, user=(), vocab_size=900, 
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator(sources()[:40], trainer)
+    tokenizer.train_from_iterator(corpus()[:40], trainer)
     if user:
         tokenizer.add_tokens(list(user))
     tokenizer.save(path)
@@ -108,9 +119,9 @@ def gpt2(add_prefix_space=False):
 
 def train_tokenizer(path, vocab_size=900):
     """midfill's own."""
-    corpus = os.path.join(os.path.dirname(path), "corpus.jsonl")
-    write_jsonl(corpus, ({"text": text} for text in sources()))
-    midfill("tokenizer", "train", "--input", corpus, "--vocab-size", str(vocab_size), "--out", path)
+    text = os.path.join(os.path.dirname(path), "corpus.jsonl")
+    write_jsonl(text, ({"text": document} for document in corpus()))
+    midfill("tokenizer", "train", "--input", text, "--vocab-size", str(vocab_size), "--out", path)
     return path
 
 
@@ -142,7 +153,7 @@ def write_json(path, value):
 def train_run(root, tokenizer, model=None, fim=None, steps=2, name="run"):
     """A run under root, of a model that is small and barely trained: its sizes matter more than what it says."""
     text = os.path.join(root, "train.jsonl")
-    write_jsonl(text, ({"text": text[:20000]} for text in sources()))
+    write_jsonl(text, ({"text": document[:20000]} for document in corpus()))
     data = os.path.join(root, "set")
     midfill("data", "build", "--tokenizer", tokenizer, "--input", text, "--valid-fraction", "0", "--out", data)
     config = {

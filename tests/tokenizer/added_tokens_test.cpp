@@ -54,6 +54,13 @@ TEST(AddedTokens, StripTakesWhiteSpaceAlong) {
   EXPECT_EQ(parts_of(m, "<r>  <l>"), "[2]<r>  |[1]<l>");
 }
 
+TEST(AddedTokens, OneWhoseTextAnotherTookAlongIsNotThere) {
+  const auto m = matcher(
+      {{.id = 1, .content = "<m>", .rstrip = true}, {.id = 2, .content = "  ", .lstrip = true}});
+  EXPECT_EQ(parts_of(m, "<m>  x"), "[1]<m>  |x");
+  EXPECT_EQ(parts_of(m, "x  <m>"), "x|[2]  |[1]<m>");
+}
+
 TEST(AddedTokens, SpecialOnesCanStayText) {
   const auto m =
       matcher({{.id = 1, .content = "<|x|>", .special = true}, {.id = 2, .content = "x"}});

@@ -90,7 +90,7 @@ def main():
         numbers = [int(i) for i in ids.split()]
         assert numbers[-2] == 319
         assert 319 not in [int(i) for i in good("encode", *use, "--no-special", stdin=text.encode()).split()]
-        lines = good("encode", *use, "--jsonl", stdin=(json.dumps({"text": text}) + "\n\n" + '{"text": ""}').encode())
+        lines = good("encode", *use, "--jsonl", stdin=("\ufeff" + json.dumps({"text": text}) + "\n\n" + '{"text": ""}').encode())
         assert [json.loads(line) for line in lines.splitlines()] == [{"ids": numbers}, {"ids": []}]
         lines = good("decode", *use, "--jsonl", stdin=lines)
         assert [json.loads(line) for line in lines.splitlines()] == [{"text": text}, {"text": ""}]

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "kernels/common/rng.h"
+#include "src/tokenizer/tokenizer.h"
 #include "src/tokenizer/unicode.h"
 #include "tests/support/test_support.h"
 
@@ -102,9 +103,10 @@ TEST(PreTokenizer, AddsAPrefixSpace) {
 TEST(PreTokenizer, CutsDigits) {
   PreTokenizerStep digits;
   digits.kind = Kind::digits;
+  digits.behavior = PreTokenizerStep::Behavior::contiguous;
   EXPECT_EQ(pieces(PreTokenizer({digits, whole()}), "a 12b\u00BD"),
             (Pieces{"a ", "12", "b", "\u00BD"}));
-  digits.individual_digits = true;
+  digits.behavior = PreTokenizerStep::Behavior::isolated;
   EXPECT_EQ(pieces(PreTokenizer({digits, PreTokenizerStep{}}), "a 12b"),
             (Pieces{"a", " ", "1", "2", "b"}));
 }
@@ -118,16 +120,55 @@ TEST(PreTokenizer, KeepsTheGapsOfAPattern) {
   EXPECT_EQ(pieces(PreTokenizer({literal, whole()}), "xa.ab"), (Pieces{"x", "a.", "ab"}));
 }
 
-TEST(Pattern, RefusesWhatTheEnginesReadDifferently) {
-  for (const char* pattern : {"^a", "a$", "\\bword", "\\w+", "\\h", "[a&&b]", "[[:alpha:]]",
-                              "(?<n>a)", "(*UCP)a", "a{1,2}+", "a{,2}", "a\\"})
-    EXPECT_THAT(error_of([&] { Pattern::regex(pattern, "here"); }),
-                HasSubstr("here: the pattern has"))
-        << pattern;
-  EXPECT_THAT(error_of([] { Pattern::regex("(a", "here"); }), HasSubstr("cannot be compiled"));
-  EXPECT_THAT(error_of([] { Pattern::regex("a*", "here"); }),
-              HasSubstr("matches the empty string"));
-  EXPECT_THAT(error_of([] { Pattern::regex("", "here"); }), HasSubstr("is empty"));
+PreTokenizerStep joined(std::string_view pattern, PreTokenizerStep::Behavior behavior,
+                        bool invert = false) {
+  PreTokenizerStep step = pattern_step(pattern);
+  step.behavior = behavior;
+  step.invert = invert;
+  return step;
+}
+
+// The documentation of Hugging Face's SplitDelimiterBehavior has this example.
+TEST(PreTokenizer, JoinsMatchesAndGaps) {
+  using Behavior = PreTokenizerStep::Behavior;
+  const auto cut = [](Behavior behavior, bool invert = false) {
+    return pieces(PreTokenizer({joined("-", behavior, invert), whole()}), "the-final--countdown");
+  };
+  EXPECT_EQ(cut(Behavior::isolated), (Pieces{"the", "-", "final", "-", "-", "countdown"}));
+  EXPECT_EQ(cut(Behavior::merged_with_previous), (Pieces{"the-", "final-", "-", "countdown"}));
+  EXPECT_EQ(cut(Behavior::merged_with_next), (Pieces{"the", "-final", "-", "-countdown"}));
+  EXPECT_EQ(cut(Behavior::contiguous), (Pieces{"the", "-", "final", "--", "countdown"}));
+  EXPECT_EQ(cut(Behavior::merged_with_previous, true),
+            (Pieces{"the", "-final", "-", "-countdown"}));
+}
+
+TEST(PreTokenizer, LosesNoText) {
+  const PreTokenizer pre(
+      {joined(R"(\p{L}+|\s+(?!\S))", PreTokenizerStep::Behavior::gaps_removed), whole()});
+  EXPECT_EQ(pieces(pre, "ab  "), (Pieces{"ab", "  "}));
+  EXPECT_THAT(error_of([&] { pieces(pre, "ab  c"); }),
+              HasSubstr("leaves out \" \", which would be"));
+  EXPECT_THROW(pieces(pre, "ab  c"), TextError);
+}
+
+// Falcon's: digits of the text and of the symbols that stand for its other bytes ("\u00B2" is byte
+// B2).
+TEST(PreTokenizer, CutsTheSymbolsOfBytes) {
+  PreTokenizerStep digits;
+  digits.kind = Kind::digits;
+  digits.behavior = PreTokenizerStep::Behavior::contiguous;
+  EXPECT_EQ(pieces(PreTokenizer({whole(), digits, pattern_step("[0-9]{3}")}), "a12345\xC3\xB2z"),
+            (Pieces{"a", "123", "45", "\xC3", "\xB2", "z"}));
+}
+
+TEST(PreTokenizer, CutsPunctuation) {
+  PreTokenizerStep marks;
+  marks.kind = Kind::punctuation;
+  EXPECT_EQ(pieces(PreTokenizer({marks, whole()}), "a+(b)\u3002$"),
+            (Pieces{"a", "+", "(", "b", ")", "\u3002", "$"}));
+  marks.behavior = PreTokenizerStep::Behavior::contiguous;
+  EXPECT_EQ(pieces(PreTokenizer({marks, whole()}), "a+(b)\u00A9"),
+            (Pieces{"a", "+(", "b", ")", "\u00A9"}));
 }
 
 }  // namespace

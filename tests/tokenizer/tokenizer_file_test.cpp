@@ -117,7 +117,11 @@ TEST(TokenizerFile, RefusesAModelThatItDoesNotUnderstand) {
   EXPECT_THAT(model("continuing_subword_prefix", "##"),
               HasSubstr("model.continuing_subword_prefix"));
   EXPECT_THAT(model("end_of_word_suffix", "</w>"), HasSubstr("model.end_of_word_suffix"));
-  EXPECT_THAT(model("byte_fallback", true), HasSubstr("model.byte_fallback is true"));
+  EXPECT_THAT(error_with([](Json& f) {
+                f["model"]["byte_fallback"] = true;
+                f["model"]["vocab"].erase(byte_alphabet::symbols()[' ']);
+              }),
+              HasSubstr("model.byte_fallback is true, and model.vocab has no token \"Ġ\""));
   EXPECT_THAT(model("fuse_unk", 1), HasSubstr("model.fuse_unk is 1, expected true or false"));
   EXPECT_EQ(model("surprise", 1), "t.json: model: key \"surprise\" is not understood");
   EXPECT_THAT(error_with([](Json& f) { f["model"].erase("vocab"); }),
@@ -131,8 +135,8 @@ TEST(TokenizerFile, RefusesABadVocabulary) {
     return error_with([&](Json& f) { f["model"]["vocab"][token] = id; });
   };
   EXPECT_EQ(vocab("new", 256), "t.json: model.vocab: \"ab\" and \"new\" both have id 256");
-  EXPECT_THAT(vocab("new", 300),
-              HasSubstr("model.vocab: \"new\" has id 300, expected one from 0 to 259"));
+  EXPECT_THAT(vocab("new", 70'000),
+              HasSubstr("model.vocab: \"new\" has id 70000, expected one from 0 to 66055"));
   for (const Json& id : {Json(-1), Json("1"), Json(1.5), Json(uint64_t{1} << 63), Json(nullptr)})
     EXPECT_THAT(vocab("new", id), HasSubstr("model.vocab: \"new\" has id")) << id;
   EXPECT_THAT(error_with([](Json& f) { f["model"]["vocab"] = Json::object(); }),
@@ -193,32 +197,90 @@ TEST(TokenizerFile, RefusesStepsThatItDoesNotUnderstand) {
   const auto with = [](const char* key, Json value) {
     return error_with([&](Json& f) { f[key] = value; });
   };
-  EXPECT_THAT(with("normalizer", {{"type", "NFKC"}}),
-              HasSubstr("normalizer.type is \"NFKC\", expected \"NFC\""));
+  EXPECT_THAT(with("normalizer", {{"type", "Lowercase"}}),
+              HasSubstr("normalizer.type is \"Lowercase\", expected \"NFC\", \"NFKC\""));
   EXPECT_THAT(with("normalizer", {{"type", "NFC"}, {"x", 1}}), HasSubstr("normalizer: key \"x\""));
   EXPECT_THAT(with("pre_tokenizer", nullptr), HasSubstr("pre_tokenizer is null"));
   EXPECT_THAT(with("pre_tokenizer", {{"type", "Metaspace"}}),
               HasSubstr("pre_tokenizer.type is \"Metaspace\""));
   EXPECT_THAT(with("pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", Json::array()}}),
-              HasSubstr("the last step is not"));
+              HasSubstr("pre_tokenizer: no step is \"ByteLevel\""));
   const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
   EXPECT_THAT(
       with("pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {byte_level, byte_level}}}),
-      HasSubstr("pre_tokenizer.pretokenizers[1]: a step after ByteLevel"));
+      HasSubstr("pre_tokenizer.pretokenizers[1]: a second \"ByteLevel\""));
   const Json split = {{"type", "Split"},
                       {"pattern", {{"Regex", "\\w+"}}},
                       {"behavior", "Isolated"},
                       {"invert", false}};
   EXPECT_THAT(with("pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {split, byte_level}}}),
               HasSubstr("pre_tokenizer.pretokenizers[0].pattern.Regex: the pattern has \"\\w\""));
-  EXPECT_THAT(with("post_processor", {{"type", "TemplateProcessing"}}),
-              HasSubstr("post_processor.type is"));
+  const auto with_split = [&](Json changes) {
+    Json step = split;
+    step["pattern"]["Regex"] = "\\p{L}+";
+    step.update(changes);
+    return with("pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {step, byte_level}}});
+  };
+  EXPECT_EQ(with_split({{"behavior", "MergedWithNext"}, {"invert", true}}), "");
+  EXPECT_THAT(
+      with_split({{"behavior", "Removed"}}),
+      HasSubstr("pretokenizers[0].behavior is \"Removed\": the text that matches would be"));
+  EXPECT_THAT(with_split({{"behavior", "Removed"}, {"invert", true}}),
+              HasSubstr("text that the pattern does not match, such as U+0001, would be lost"));
+  EXPECT_THAT(with_split({{"behavior", "isolated"}}),
+              HasSubstr("pretokenizers[0].behavior is \"isolated\", expected \"Isolated\""));
+  EXPECT_THAT(with("post_processor", {{"type", "Custom"}}),
+              HasSubstr("post_processor.type is \"Custom\", expected"));
   EXPECT_THAT(with("decoder", {{"type", "WordPiece"}}), HasSubstr("decoder.type is"));
-  EXPECT_THAT(with("truncation", {{"max_length", 5}}),
-              HasSubstr("truncation is {\"max_length\":5}, expected null"));
-  EXPECT_THAT(with("padding", 1), HasSubstr("padding is 1, expected null"));
+  EXPECT_THAT(with("padding", 1), HasSubstr("padding is 1, expected an object"));
   EXPECT_THAT(with("version", "2.0"), HasSubstr("version is \"2.0\", expected \"1.0\""));
   EXPECT_EQ(with("surprise", 1), "t.json: key \"surprise\" is not understood");
+}
+
+// What the vocabularies of OpenAI look like: special tokens in it, behind ids that nothing has.
+TEST(TokenizerFile, IdsMayLeaveAGap) {
+  const auto gap = [](Json& f) {
+    f["model"]["vocab"]["<|endoftext|>"] = 300;
+    f["added_tokens"][0]["id"] = 300;
+    f["added_tokens"][1]["id"] = 301;
+  };
+  Json file = good_file();
+  gap(file);
+  const Tokenizer t = Tokenizer::from_json(file.dump(), "t.json");
+  EXPECT_EQ(t.sentinels().eod, 300);
+  EXPECT_EQ(t.sentinels().suf, 302) << "the next after the last, as in Hugging Face";
+  EXPECT_EQ(t.encode("abc<|endoftext|>  "), (std::vector<TokenId>{257, 300, 301}));
+  EXPECT_EQ(t.bytes_of(280), "");
+  EXPECT_EQ(t.decode(std::vector<TokenId>{257, 280, 301}), "abc  ");
+  // Hugging Face counts tokens: here it would give the id of "last" a second time.
+  EXPECT_THAT(error_with([](Json& f) {
+                f["model"]["vocab"].erase("<|endoftext|>");
+                f["model"]["vocab"]["last"] = 259;
+                f["added_tokens"] = Json::array();
+              }),
+              HasSubstr("t.json: <|SUF|>: an added token would get id 259 there, which is that of "
+                        "\"last\""));
+}
+
+TEST(TokenizerFile, PassesOverWhatHasNoPartInIds) {
+  Json file = good_file();
+  const auto ids = Tokenizer::from_json(file.dump(), "t.json").encode("abc ab");
+  EXPECT_TRUE(Tokenizer::from_json(file.dump(), "t.json").notes().empty());
+  file["post_processor"] = {
+      {"type", "Sequence"},
+      {"processors", {{{"type", "ByteLevel"}}, {{"type", "TemplateProcessing"}}}}};
+  file["decoder"] = nullptr;
+  file["truncation"] = {{"max_length", 2}};
+  file["padding"] = {{"pad_id", 1}};
+  const Tokenizer t = Tokenizer::from_json(file.dump(2), "t.json");
+  EXPECT_EQ(t.encode("abc ab"), ids);
+  ASSERT_EQ(t.notes().size(), 2u);
+  EXPECT_THAT(t.notes()[0], StartsWith("t.json: \"truncation\" is passed over"));
+  EXPECT_THAT(t.notes()[1], StartsWith("t.json: \"padding\" is passed over"));
+  // What is written means the same everywhere.
+  const Json written = parse_json(t.to_json(), "written");
+  EXPECT_TRUE(written["truncation"].is_null() && written["padding"].is_null());
+  EXPECT_EQ(written["post_processor"], file["post_processor"]);
 }
 
 TEST(TokenizerFile, RefusesBrokenJson) {

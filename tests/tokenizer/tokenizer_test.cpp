@@ -108,6 +108,26 @@ TEST(Tokenizer, NamesAFileThatIsNotThere) {
               HasSubstr("/no/such/tokenizer.json: cannot open"));
 }
 
+TEST(Tokenizer, AnotherTokenMayEndDocuments) {
+  PieceCounts counts(true);
+  counts.add("some text");
+  std::string json = train_bpe(counts, {.vocab_size = 284});
+  for (size_t at = 0; (at = json.find("<|endoftext|>", at)) != std::string::npos;)
+    json.replace(at, 13, "</s>");
+  const Tokenizer t = Tokenizer::from_json(json, "t.json", "</s>");
+  EXPECT_EQ(t.sentinels().eod, 0);
+  EXPECT_EQ(t.required_eod(), 0);
+  // Only who needs it asks for the usual one; a name that was given must be there.
+  const Tokenizer without = Tokenizer::from_json(json, "t.json");
+  EXPECT_EQ(without.sentinels().eod, -1);
+  EXPECT_THAT(error_of([&] { without.required_eod(); }),
+              AllOf(HasSubstr("t.json: no token \"<|endoftext|>\", which must end every document"),
+                    HasSubstr("--eod"), HasSubstr("data.eod"),
+                    HasSubstr("(special tokens of this file: \"</s>\", \"<|padding|>\")")));
+  EXPECT_THAT(error_of([&] { Tokenizer::from_json(json, "t.json", "<eos>"); }),
+              HasSubstr("t.json: no token \"<eos>\""));
+}
+
 // A sentinel that a file has as a plain token of the vocabulary is declared, with the id it has.
 TEST(Tokenizer, DeclaresSentinelsOfTheVocabulary) {
   PieceCounts counts(true);
