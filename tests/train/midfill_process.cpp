@@ -32,9 +32,13 @@ MidfillProcess::MidfillProcess(const std::vector<std::string>& arguments, const 
     environment.push_back(const_cast<char*>(variable.c_str()));
   for (char** variable = environ; *variable; ++variable) environment.push_back(*variable);
   environment.push_back(nullptr);
+  // And the output of a process before it is gone, for those who wait for this one's.
+  const int fd = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   pid_ = ::fork();
-  if (pid_ != 0) return;
-  const int fd = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  if (pid_ != 0) {
+    ::close(fd);
+    return;
+  }
   ::dup2(fd, STDOUT_FILENO);
   ::dup2(fd, STDERR_FILENO);
   for (const int signal : options.ignored_signals) std::signal(signal, SIG_IGN);
