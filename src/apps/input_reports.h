@@ -23,7 +23,7 @@ inline InputReports shown_reports(bool strict, const std::function<void(const st
           .on_note = [say](const std::string& text) { say(fmt::format("midfill: {}", text)); }};
 }
 
-// --include, --exclude, --text-key and --strict as `data build` and `tokenizer train` take them.
+// The help of --input and --text-key, which `data build` and `tokenizer train` take alike.
 constexpr const char* kInputHelp =
     "files, directories (read recursively) or globs, compressed or not (gzip, zstd, xz, bzip2): "
     ".jsonl, .ndjson and the like hold a document a line, and so does a .json file whose first "

@@ -1,31 +1,17 @@
 #include "src/data/count_pieces.h"
 
-#include <zlib.h>
-
 #include "src/io/json.h"
+#include "tests/data/gzip.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
 namespace {
 
 using test::error_of;
+using test::gzip_member;
 using Counts = std::unordered_map<std::string, int64_t>;
 
 #define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
-std::string compressed(const std::string& text) {
-  std::string out(compressBound(text.size()) + 100, '\0');
-  z_stream state{};
-  EXPECT_EQ(deflateInit2(&state, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  state.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  state.avail_in = static_cast<uInt>(text.size());
-  state.next_out = reinterpret_cast<Bytef*>(out.data());
-  state.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&state, Z_FINISH), Z_STREAM_END);
-  out.resize(state.total_out);
-  deflateEnd(&state);
-  return out;
-}
 
 class CountPieces : public ::testing::Test {
  protected:
@@ -78,9 +64,9 @@ TEST_F(CountPieces, ReadsWhatBuildReads) {
   const std::vector<std::string> others = {file("b.o", std::string("\x7F"
                                                                    "ELF\0",
                                                                    5)),
-                                           file("c.txt", ""), file("d.txt.gz", compressed("one"))};
+                                           file("c.txt", ""), file("d.txt.gz", gzip_member("one"))};
   for (const auto& input :
-       {file("a.jsonl", lines), file("a.jsonl.gz", compressed(lines)), file("a.json", lines)}) {
+       {file("a.jsonl", lines), file("a.jsonl.gz", gzip_member(lines)), file("a.json", lines)}) {
     auto inputs = others;
     inputs.push_back(input);
     EXPECT_EQ(count(options(inputs)), expected) << input;

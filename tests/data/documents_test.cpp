@@ -3,17 +3,18 @@
 #include <bzlib.h>
 #include <lzma.h>
 #include <sys/stat.h>
-#include <zlib.h>
 #include <zstd.h>
 
 #include "kernels/common/check.h"
 #include "kernels/common/rng.h"
+#include "tests/data/gzip.h"
 #include "tests/support/test_support.h"
 
 namespace midfill {
 namespace {
 
 using test::error_of;
+using test::gzip_member;
 using test::TemporaryDirectory;
 using test::write_text;
 using namespace std::string_literals;
@@ -41,20 +42,6 @@ std::string zstd_frame(const std::string& text, int window_log = 0, bool checksu
 
 std::string skippable_frame(const std::string& text) {
   return "\x50\x2a\x4d\x18"s + static_cast<char>(text.size()) + "\0\0\0"s + text;
-}
-
-std::string gzip_member(const std::string& text) {
-  z_stream state{};
-  EXPECT_EQ(deflateInit2(&state, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&state, text.size()), '\0');
-  state.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  state.avail_in = static_cast<uInt>(text.size());
-  state.next_out = reinterpret_cast<Bytef*>(out.data());
-  state.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&state, Z_FINISH), Z_STREAM_END);
-  out.resize(state.total_out);
-  deflateEnd(&state);
-  return out;
 }
 
 std::string xz_stream(const std::string& text, uint32_t dictionary = 0) {
